@@ -1,0 +1,1 @@
+"""d3s2: distils a segmentation data set into a small synthetic one."""

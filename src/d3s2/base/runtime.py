@@ -1,0 +1,120 @@
+"""What the machine is: device, number format, versions, cost. Asked at the door, never at import."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d3s2.base.errors import UsageError
+
+REPORTED_PACKAGES = ("d3s2", "torch", "diffusers", "transformers", "safetensors", "numpy", "pyarrow", "pillow")
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device called `name`, or the best there is; raises UsageError when it is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise UsageError(
+            f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu."
+        ) from None
+    return device
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The reduced format in which training runs well on `device`; None where only float32 does."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and "avx512_bf16" in _cpu_flags():
+        return torch.bfloat16
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in REPORTED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this code runs from; None for an installed package."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+        tracked = subprocess.run(
+            ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__], capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if tracked.returncode == 0 else None
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and accelerator, for results that others compare with."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    found: dict[str, Any] = {"cpu": _cpu_name(), "cores": cores, "memory_gib": round(memory_gib, 1)}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process and its finished children ever held, in GiB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return float(max(own, children) * unit / 2**30)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of wall time; `wall_s` is final once the block ends."""
+
+    wall_s: float = 0.0
+
+
+@contextmanager
+def stopwatch() -> Iterator[Stopwatch]:
+    """Measures the block."""
+    watch, start = Stopwatch(), time.perf_counter()
+    try:
+        yield watch
+    finally:
+        watch.wall_s = time.perf_counter() - start
+
+
+def _cpu_flags() -> str:
+    return _cpu_info("flags")
+
+
+def _cpu_name() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

@@ -1,0 +1,22 @@
+"""Random generators from names: what an item draws depends on the run's seed and its own id only."""
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def seed_for(seed: int, *names: object) -> int:
+    """A 63-bit seed for (seed, names), the same on every platform, order and process."""
+    text = "\x1f".join([str(seed), *map(str, names)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def torch_generator(seed: int, *names: object) -> torch.Generator:
+    """A CPU generator for (seed, names); global random state is never touched."""
+    return torch.Generator(device="cpu").manual_seed(seed_for(seed, *names))
+
+
+def numpy_generator(seed: int, *names: object) -> np.random.Generator:
+    """A NumPy generator (PCG64) for (seed, names)."""
+    return np.random.Generator(np.random.PCG64(seed_for(seed, *names)))

@@ -1,0 +1,1 @@
+"""LabelSpace, data sets, the procedural scenes."""

@@ -1,0 +1,184 @@
+"""What a data set is to d3s2, and the two forms that others are built from: files, and a working size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from d3s2.base.errors import DataError
+from d3s2.base.files import sha256_text
+from d3s2.data.image_files import read_image, read_mask
+from d3s2.data.label_space import IGNORE, LabelSpace
+
+Fit = Literal["stretch", "crop", "pad"]
+
+
+class SegmentationDataset(Protocol):
+    """Pairs of image and mask, read by id. One split of one data set."""
+
+    @property
+    def name(self) -> str:
+        """What messages and manifests call it, with the split: 'camvid/train'."""
+
+    @property
+    def space(self) -> LabelSpace:
+        """The classes."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Every id, in a fixed order that depends on no platform."""
+
+    def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image."""
+
+    def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
+        """Train ids, 255 where no class counts."""
+
+    def mask_stamp(self, item_id: str) -> str:
+        """A short text that changes whenever the mask may have changed; cheap, reads no pixels."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a pair lies."""
+
+    item_id: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class FileDataset:
+    """Pairs of files on disk.
+
+    Args:
+        name: data set and split.
+        space: the classes and how mask files encode them.
+        entries: the pairs; ids must differ.
+        colour_coded: masks hold RGB colours of the palette instead of index values.
+    """
+
+    name: str
+    space: LabelSpace
+    entries: tuple[Entry, ...]
+    colour_coded: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise DataError(f"{self.name}: holds not a single pair; check the folders and the extensions.")
+        if len(self._by_id) != len(self.entries):
+            ids = [entry.item_id for entry in self.entries]
+            twice = next(item_id for item_id in ids if ids.count(item_id) > 1)
+            raise DataError(f"{self.name}: id '{twice}' is there twice; file names without extension must differ.")
+
+    @cached_property
+    def _by_id(self) -> dict[str, Entry]:
+        return {entry.item_id: entry for entry in self.entries}
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(entry.item_id for entry in self.entries)
+
+    def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        entry = self._by_id[item_id]
+        return read_image(entry.image)
+
+    def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
+        entry = self._by_id[item_id]
+        if self.colour_coded:
+            return self.space.decode_colours(read_image(entry.mask), str(entry.mask))
+        return self.space.decode_index(read_mask(entry.mask), str(entry.mask))
+
+    def mask_stamp(self, item_id: str) -> str:
+        path = self._by_id[item_id].mask
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: the mask of '{item_id}' cannot be read ({error.strerror}).") from None
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+@dataclass(frozen=True)
+class ResizedDataset:
+    """Another data set at one working size: images by area, masks by nearest only.
+
+    Args:
+        source: the data set to read.
+        size_px: (height, width).
+        fit: what happens to another aspect ratio: `stretch` the pair, `crop` it at the centre, or `pad` it
+            (image with grey, mask with IGNORE).
+    """
+
+    source: SegmentationDataset
+    size_px: tuple[int, int]
+    fit: Fit = "stretch"
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def space(self) -> LabelSpace:
+        return self.source.space
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return self.source.ids
+
+    def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        return self.fitted_image(self.source.image(item_id))
+
+    def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
+        return self.fitted_mask(self.source.mask(item_id))
+
+    def fitted_image(self, image: UInt8[np.ndarray, "a b 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """The image at the working size."""
+        return self._fitted(image, Image.Resampling.LANCZOS, fill=128)
+
+    def fitted_mask(self, mask: UInt8[np.ndarray, "a b"]) -> UInt8[np.ndarray, "h w"]:
+        """The mask at the working size."""
+        return self._fitted(mask, Image.Resampling.NEAREST, fill=IGNORE)
+
+    def mask_stamp(self, item_id: str) -> str:
+        height, width = self.size_px
+        return f"{self.source.mask_stamp(item_id)}-{height}x{width}-{self.fit}"
+
+    def _fitted(self, array: np.ndarray, how: Image.Resampling, fill: int) -> np.ndarray:
+        height, width = self.size_px
+        if array.shape[:2] == (height, width):
+            return array
+        picture = Image.fromarray(array)
+        if self.fit == "stretch":
+            return np.asarray(picture.resize((width, height), how))
+        choose = max if self.fit == "crop" else min
+        scale = choose(height / picture.height, width / picture.width)
+        scaled = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
+        canvas = Image.new(scaled.mode, (width, height), fill if scaled.mode == "L" else (fill, fill, fill))
+        canvas.paste(scaled, ((width - scaled.width) // 2, (height - scaled.height) // 2))
+        return np.asarray(canvas)
+
+
+def read_pair(
+    dataset: SegmentationDataset, item_id: str
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+    """Image and mask of one id; raises DataError when their sizes on disk differ."""
+    if isinstance(dataset, ResizedDataset):
+        image, mask = read_pair(dataset.source, item_id)
+        return dataset.fitted_image(image), dataset.fitted_mask(mask)
+    image, mask = dataset.image(item_id), dataset.mask(item_id)
+    if image.shape[:2] != mask.shape:
+        raise DataError(
+            f"{dataset.name}: '{item_id}' has an image of {image.shape[0]} x {image.shape[1]} px and a mask of "
+            f"{mask.shape[0]} x {mask.shape[1]} px (height x width); a pair must have one size."
+        )
+    return image, mask
+
+
+def stamp(dataset: SegmentationDataset) -> str:
+    """A digest that changes when an id or a mask of the data set may have changed."""
+    return sha256_text("\n".join(f"{item_id} {dataset.mask_stamp(item_id)}" for item_id in dataset.ids))

@@ -1,0 +1,158 @@
+"""The compact generator: a small mask-conditioned diffusion model that d3s2 fits on the user's own data.
+
+It predicts x0 under flow matching, x_t = (1 - t) x0 + t e, on images packed into channels: the network runs on a grid
+of 1 / pack of the image, which is what makes it cheap enough for two cores. Each pixel of the mask is embedded before
+it is packed in the same way, so that an object of a few pixels still reaches the network whole.
+
+Source: flow matching (arXiv 2210.02747), x0-prediction on patches (arXiv 2511.13720).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from d3s2.base.errors import ModelError
+from d3s2.base.seeds import seed_for
+from d3s2.generator.denoiser import Denoiser, Level
+
+NORM_GROUPS = 16
+HEAD_CHANNELS = 32
+REFINE_CHANNELS = 16
+TIME_SCALE = 1000.0  # the U-Net's sinusoidal embedding is made for times of 0..1000
+
+
+class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """(x_t, t, mask) -> x0, images in -1..1.
+
+    Args:
+        num_classes: classes of the label space.
+        image_channels: 3 for pixels.
+        pack: side of the square of pixels that becomes one cell of the network's grid.
+        channels: of the U-Net's levels, multiples of 32; all but the first attend.
+        layers: residual blocks a level.
+        mask_channels: size of a class's embedding.
+    """
+
+    config_name = "config.json"
+
+    @register_to_config
+    def __init__(
+        self,
+        num_classes: int,
+        image_channels: int = 3,
+        pack: int = 4,
+        channels: Sequence[int] = (128, 256, 384),
+        layers: int = 1,
+        mask_channels: int = 8,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.pack, self.image_channels = num_classes, pack, image_channels
+        lower = len(channels) - 1
+        self.unet = UNet2DModel(
+            in_channels=(image_channels + mask_channels) * pack**2,
+            out_channels=image_channels * pack**2,
+            block_out_channels=tuple(channels),
+            layers_per_block=layers,
+            down_block_types=("DownBlock2D", *["AttnDownBlock2D"] * lower),
+            up_block_types=(*["AttnUpBlock2D"] * lower, "UpBlock2D"),
+            attention_head_dim=HEAD_CHANNELS,
+            norm_num_groups=NORM_GROUPS,
+        )
+        # one row a class, one for ignored pixels, one for "no mask" (classifier-free guidance)
+        self.embedding = nn.Embedding(num_classes + 2, mask_channels)
+        # at full resolution: smooths the seams between cells; starts as the identity
+        last = nn.Conv2d(REFINE_CHANNELS, image_channels, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(cast(Tensor, last.bias))
+        first = nn.Conv2d(2 * image_channels + mask_channels, REFINE_CHANNELS, 3, padding=1)
+        self.refine = nn.Sequential(first, nn.SiLU(), last)
+        self.multiple = pack * 2**lower
+
+    def classes_of(self, masks: UInt8[Tensor, "b h w"]) -> Tensor:
+        """Train ids as rows of the embedding: 255 becomes the row of ignored pixels."""
+        return masks.long().clamp(max=self.num_classes)
+
+    def no_mask(self, like: Tensor) -> Tensor:
+        """The condition that says nothing."""
+        return torch.full_like(like, self.num_classes + 1)
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"], classes: Tensor
+    ) -> Float[Tensor, "b c h w"]:
+        condition = self.embedding(classes).permute(0, 3, 1, 2).to(x.dtype)
+        packed = F.pixel_unshuffle(torch.cat([x, condition], dim=1), self.pack)
+        clean = F.pixel_shuffle(self.unet(packed, time * TIME_SCALE).sample, self.pack)
+        return clean + self.refine(torch.cat([clean, x, condition], dim=1))
+
+    def require_size(self, height: int, width: int) -> None:
+        """Raises ModelError for a size that the grid does not divide, with the nearest that it does."""
+        if height % self.multiple or width % self.multiple:
+            near = [max(1, round(side / self.multiple)) * self.multiple for side in (height, width)]
+            raise ModelError(
+                f"The compact generator works on sizes that divide by {self.multiple}, got {height} x {width} px "
+                f"(height x width); set size to [{near[0]}, {near[1]}]."
+            )
+
+
+def new_generator(seed: int, **shape: Any) -> CompactGenerator:
+    """A freshly initialised model from a seed; `shape` are the arguments of `CompactGenerator`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "new-generator"))
+        return CompactGenerator(**shape)
+
+
+def bind(model: CompactGenerator, masks: UInt8[Tensor, "b h w"], guidance_scale: float = 1.0) -> Denoiser:
+    """The model as a `Denoiser` for these masks.
+
+    Args:
+        model: in float32.
+        masks: train ids, 255 ignored.
+        guidance_scale: classifier-free guidance: 1 is the plain conditional model, larger follows the mask more
+            closely. Source: arXiv 2207.12598, in terms of x0.
+    """
+    classes = model.classes_of(masks)
+
+    def denoise(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
+        time = torch.full((len(x),), level.time, device=x.device, dtype=x.dtype)
+        if guidance_scale == 1.0:
+            return model(x, time, classes)
+        both = model(torch.cat([x, x]), torch.cat([time, time]), torch.cat([classes, model.no_mask(classes)]))
+        conditional, unconditional = both.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    return denoise
+
+
+def flow_scheduler(shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
+    """The schedule that the compact generator is fitted for; saved beside its weights."""
+    return FlowMatchEulerDiscreteScheduler(shift=shift)
+
+
+def save_generator(model: CompactGenerator, folder: Path, half: bool = False) -> None:
+    """Writes weights (safetensors), config and scheduler as a folder; `half` stores float16."""
+    stored = CompactGenerator.from_config(model.config)
+    stored.load_state_dict(model.state_dict())
+    (stored.half() if half else stored).save_pretrained(folder)
+    flow_scheduler().save_pretrained(folder / "scheduler")
+
+
+def load_generator(folder: Path, num_classes: int) -> tuple[CompactGenerator, FlowMatchEulerDiscreteScheduler]:
+    """The model in float32 and its scheduler; raises ModelError where the folder or its classes do not fit."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: there is no compact generator here; make one with `d3s2 fit`.")
+    model: Any = CompactGenerator.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    if model.num_classes != num_classes:
+        raise ModelError(
+            f"{folder}: this generator was fitted for {model.num_classes} classes, the data set has {num_classes}; "
+            "fit one on this data set."
+        )
+    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    return model.eval().requires_grad_(False), scheduler

@@ -1,0 +1,146 @@
+"""Samplers: flat functions over a denoiser and a schedule. They know of no model and of no guidance.
+
+| name  | symbol       | meaning                                                   |
+|-------|--------------|-----------------------------------------------------------|
+| noise | e            | (x_t - alpha_t x0) / sigma_t, the noise that x0 implies    |
+| eta   | eta          | share of fresh noise a step; 0 is deterministic            |
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from d3s2.generator.denoiser import Denoiser, Level, Schedule
+
+Sampler = Callable[..., Tensor]
+FreshNoise = Callable[[], Tensor]
+
+
+def ddim(
+    denoiser: Denoiser,
+    x: Float[Tensor, "b c h w"],
+    schedule: Schedule,
+    *,
+    eta: float = 0.0,
+    fresh_noise: FreshNoise | None = None,
+    travel: "TimeTravel | None" = None,
+) -> Float[Tensor, "b c h w"]:
+    """Denoising diffusion implicit model; under flow matching its steps are Euler's.
+
+    Args:
+        denoiser: (x, level) -> x0.
+        x: noise at the first level.
+        schedule: n + 1 levels.
+        eta: 0 (deterministic) to 1 (DDPM's variance).
+        fresh_noise: draws noise shaped like x; needed where eta > 0 or with time travel.
+        travel: steps that are repeated.
+
+    Returns: x at the last level.
+    Source: arXiv 2010.02502, equations 12 and 16.
+    """
+    for level, after in _steps(schedule, travel):
+        if after.sigma > level.sigma:
+            x = _renoised(x, level, after, fresh_noise)
+            continue
+        clean = denoiser(x, level)
+        noise = (x - level.alpha * clean) / level.sigma
+        # (1) variance of the fresh noise, (2) direction to x_t, (3) the next x
+        fresh = eta * _posterior_deviation(level, after)
+        x = after.alpha * clean + math.sqrt(max(after.sigma**2 - fresh**2, 0.0)) * noise
+        if fresh > 0 and fresh_noise is not None:
+            x = x + fresh * fresh_noise()
+    return x
+
+
+def dpm_solver_2m(
+    denoiser: Denoiser,
+    x: Float[Tensor, "b c h w"],
+    schedule: Schedule,
+    *,
+    eta: float = 0.0,
+    fresh_noise: FreshNoise | None = None,
+    travel: "TimeTravel | None" = None,
+) -> Float[Tensor, "b c h w"]:
+    """DPM-Solver++(2M): second order at one evaluation a step; `eta` must be 0.
+
+    Returns: x at the last level.
+    Source: arXiv 2211.01095, algorithm 2.
+    """
+    previous: tuple[Tensor, float] | None = None  # (x0, log signal-to-noise step) of the step before
+    for level, after in _steps(schedule, travel):
+        if after.sigma > level.sigma:
+            x, previous = _renoised(x, level, after, fresh_noise), None
+            continue
+        clean = denoiser(x, level)
+        if after.sigma == 0 or level.alpha == 0:  # log signal-to-noise is infinite: first order, exactly
+            x = after.alpha * clean + (after.sigma / level.sigma) * (x - level.alpha * clean)
+            previous = None
+            continue
+        step = _half_log_snr(after) - _half_log_snr(level)
+        direction = clean
+        if previous is not None:
+            ratio = previous[1] / step
+            direction = (1 + 1 / (2 * ratio)) * clean - 1 / (2 * ratio) * previous[0]
+        x = (after.sigma / level.sigma) * x - after.alpha * math.expm1(-step) * direction
+        previous = (clean, step)
+    return x
+
+
+SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "dpm-solver-2m": dpm_solver_2m}
+
+
+class TimeTravel:
+    """Repeats the steps inside a window of the schedule: noise is put back and the step is taken again.
+
+    Args:
+        repeats: how often each step in the window is taken, 1 is once.
+        start, end: the window, as fractions of the steps (0 first, 1 last).
+
+    Source: RePaint, arXiv 2201.09865; recurrence in Universal Guidance, arXiv 2302.07121.
+    """
+
+    def __init__(self, repeats: int, start: float = 0.0, end: float = 1.0) -> None:
+        self.repeats, self.start, self.end = repeats, start, end
+
+    def times(self, step: int, num_steps: int) -> int:
+        """How often step number `step` is taken."""
+        return self.repeats if self.start <= step / num_steps < self.end else 1
+
+
+def initial_noise(generators: Sequence[torch.Generator], shape: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:
+    """One float32 noise image per generator, drawn on the CPU: no item depends on its batch or device."""
+    return torch.stack([torch.randn(shape, generator=generator, dtype=torch.float32) for generator in generators])
+
+
+def _steps(schedule: Schedule, travel: TimeTravel | None) -> Iterator[tuple[Level, Level]]:
+    """Pairs (from, to); a pair that goes up in noise is a step back in time."""
+    num_steps = len(schedule) - 1
+    for step, (level, after) in enumerate(pairwise(schedule)):
+        yield level, after
+        for _ in range((travel.times(step, num_steps) if travel else 1) - 1):
+            yield after, level
+            yield level, after
+
+
+def _renoised(x: Tensor, level: Level, noisier: Level, fresh_noise: FreshNoise | None) -> Tensor:
+    if fresh_noise is None:
+        raise ValueError("time travel needs fresh_noise")
+    scale = noisier.alpha / level.alpha
+    spread = math.sqrt(max(noisier.sigma**2 - (scale * level.sigma) ** 2, 0.0))
+    return scale * x + spread * fresh_noise()
+
+
+def _posterior_deviation(level: Level, after: Level) -> float:
+    """Standard deviation of DDPM's posterior between two levels; equation 16 with eta = 1."""
+    if level.alpha == 0 or after.alpha == 0:
+        return after.sigma
+    shrink = 1 - (level.alpha / after.alpha) ** 2
+    return after.sigma / level.sigma * math.sqrt(max(shrink, 0.0))
+
+
+def _half_log_snr(level: Level) -> float:
+    return math.log(level.alpha) - math.log(level.sigma)

@@ -1,0 +1,1 @@
+"""Segmentation networks, for teacher and student alike."""

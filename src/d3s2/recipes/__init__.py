@@ -1,0 +1,1 @@
+"""Complete runs as YAML, one a data set, shipped with the package."""

@@ -1,0 +1,1 @@
+"""Which masks to keep: objectives, the greedy choice, baselines."""

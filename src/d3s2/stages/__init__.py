@@ -1,0 +1,1 @@
+"""The corridor: census -> select -> fit -> synthesize -> evaluate -> report; each reads, computes, writes."""

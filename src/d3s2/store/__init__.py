@@ -1,0 +1,1 @@
+"""The distilled data set on disk: writer, reader, verify, export."""

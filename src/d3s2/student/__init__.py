@@ -1,0 +1,1 @@
+"""Networks trained from scratch on a set: train, augment, predict."""

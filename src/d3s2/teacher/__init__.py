@@ -1,0 +1,1 @@
+"""A segmentation network as frozen judge: feature bank and energies."""
