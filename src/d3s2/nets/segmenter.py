@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -21,6 +21,7 @@ class Segmentation:
     features: Mapping[str, Tensor]
 
 
+@runtime_checkable
 class Segmenter(Protocol):
     """Images to scores and features; carries its own preprocessing.
 
