@@ -11,7 +11,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +30,7 @@ Schedule = Sequence[Level]
 """Levels from the noisiest to the last; sampling ends at the last one, so n steps take n + 1 levels."""
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Predicts the clean image or latent. Conditions (mask, prompt) are bound inside."""
 
