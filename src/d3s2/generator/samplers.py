@@ -14,10 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from d3s2.base.errors import UsageError
 from d3s2.generator.denoiser import Denoiser, Level, Schedule
 
 Sampler = Callable[..., Tensor]
 FreshNoise = Callable[[], Tensor]
+FEW_STEPS = 15  # below it the last step of DPM-Solver++ is of first order, which is steadier
 
 
 def ddim(
@@ -51,8 +53,8 @@ def ddim(
         # (1) variance of the fresh noise, (2) direction to x_t, (3) the next x
         fresh = eta * _posterior_deviation(level, after)
         x = after.alpha * clean + math.sqrt(max(after.sigma**2 - fresh**2, 0.0)) * noise
-        if fresh > 0 and fresh_noise is not None:
-            x = x + fresh * fresh_noise()
+        if fresh > 0:
+            x = x + fresh * _drawn(fresh_noise)
     return x
 
 
@@ -65,11 +67,21 @@ def dpm_solver_2m(
     fresh_noise: FreshNoise | None = None,
     travel: "TimeTravel | None" = None,
 ) -> Float[Tensor, "b c h w"]:
-    """DPM-Solver++(2M): second order at one evaluation a step; `eta` must be 0.
+    """DPM-Solver++(2M): second order at one evaluation a step.
+
+    Args:
+        denoiser, x, schedule, travel: as for `ddim`.
+        eta: must be 0; the solver is deterministic.
+        fresh_noise: needed with time travel.
 
     Returns: x at the last level.
+    Raises:
+        UsageError: eta is not 0.
     Source: arXiv 2211.01095, algorithm 2.
     """
+    if eta:
+        raise UsageError(f"synthesize.eta is {eta}, but dpm-solver-2m is deterministic; set eta to 0, or use ddim.")
+    low_order_end = schedule[-1] if len(schedule) - 1 < FEW_STEPS else None
     previous: tuple[Tensor, float] | None = None  # (x0, log signal-to-noise step) of the step before
     for level, after in _steps(schedule, travel):
         if after.sigma > level.sigma:
@@ -82,7 +94,7 @@ def dpm_solver_2m(
             continue
         step = _half_log_snr(after) - _half_log_snr(level)
         direction = clean
-        if previous is not None:
+        if previous is not None and after is not low_order_end:
             ratio = previous[1] / step
             direction = (1 + 1 / (2 * ratio)) * clean - 1 / (2 * ratio) * previous[0]
         x = (after.sigma / level.sigma) * x - after.alpha * math.expm1(-step) * direction
@@ -127,11 +139,15 @@ def _steps(schedule: Schedule, travel: TimeTravel | None) -> Iterator[tuple[Leve
 
 
 def _renoised(x: Tensor, level: Level, noisier: Level, fresh_noise: FreshNoise | None) -> Tensor:
-    if fresh_noise is None:
-        raise ValueError("time travel needs fresh_noise")
     scale = noisier.alpha / level.alpha
     spread = math.sqrt(max(noisier.sigma**2 - (scale * level.sigma) ** 2, 0.0))
-    return scale * x + spread * fresh_noise()
+    return scale * x + spread * _drawn(fresh_noise)
+
+
+def _drawn(fresh_noise: FreshNoise | None) -> Tensor:
+    if fresh_noise is None:
+        raise UsageError("Sampling with eta above 0 or with time travel draws noise: give fresh_noise.")
+    return fresh_noise()
 
 
 def _posterior_deviation(level: Level, after: Level) -> float:

@@ -3,9 +3,11 @@
 Levels are float64 numbers; samplers turn them into factors of the tensors' own dtype.
 """
 
+import warnings
+
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 
 from d3s2.base.errors import ModelError, UsageError
@@ -16,7 +18,8 @@ def levels_of(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
     """The `num_steps` + 1 levels on which `scheduler` would sample.
 
     Args:
-        scheduler: FlowMatchEulerDiscreteScheduler, or one with `alphas_cumprod` (DDIM, DDPM, DPM-Solver ...).
+        scheduler: FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler or DDIMScheduler; one of another kind
+            with `alphas_cumprod` (PNDM, DDPM, Euler ...) is read as the DDIM scheduler of the same settings.
         num_steps: network evaluations, at least 1.
 
     Raises:
@@ -27,8 +30,10 @@ def levels_of(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
         raise UsageError(f"synthesize.steps is {num_steps}, expected at least 1.")
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return _flow_levels(scheduler, num_steps)
+    if isinstance(scheduler, DPMSolverMultistepScheduler):
+        return _dpm_solver_levels(scheduler, num_steps)
     if hasattr(scheduler, "alphas_cumprod"):
-        return _diffusion_levels(scheduler, num_steps)
+        return _ddim_levels(DDIMScheduler.from_config(scheduler.config), num_steps)
     raise ModelError(
         f"Scheduler {type(scheduler).__name__} has no alphas_cumprod and is no flow matching; "
         "give the model a DDIM or FlowMatchEulerDiscrete scheduler."
@@ -44,15 +49,33 @@ def _flow_levels(scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int) -> 
     return tuple(Level(alpha=1.0 - sigma, sigma=sigma, time=sigma) for sigma in sigmas)
 
 
-def _diffusion_levels(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
+def _dpm_solver_levels(scheduler: DPMSolverMultistepScheduler, num_steps: int) -> tuple[Level, ...]:
+    if scheduler.config.use_flow_sigmas:
+        raise ModelError(
+            "A DPMSolverMultistep scheduler with use_flow_sigmas is not known here; give the model a "
+            "FlowMatchEulerDiscrete scheduler."
+        )
+    with warnings.catch_warnings():  # diffusers hands a tensor to numpy in a way that numpy 2 dislikes
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scheduler.set_timesteps(num_steps)
+    ratios = scheduler.sigmas.to(torch.float64).tolist()  # sigma / alpha
+    times = [*scheduler.timesteps.tolist(), 0]
+    alphas = [(1.0 + ratio**2) ** -0.5 for ratio in ratios]
+    return tuple(
+        Level(alpha=alpha, sigma=ratio * alpha, time=float(time))
+        for alpha, ratio, time in zip(alphas, ratios, times, strict=True)
+    )
+
+
+def _ddim_levels(scheduler: DDIMScheduler, num_steps: int) -> tuple[Level, ...]:
+    # Each step ends where the next one starts. DDIMScheduler.step subtracts a whole number of training steps instead,
+    # which is the same for the spacing 'leading', and for the others where num_steps divides the training steps.
     scheduler.set_timesteps(num_steps)
     alphas_cumprod = scheduler.alphas_cumprod.to(torch.float64)
-    times = [int(time) for time in scheduler.timesteps]
-    spacing = scheduler.config.num_train_timesteps // num_steps
-    after_last = times[-1] - spacing
-    final = getattr(scheduler, "final_alpha_cumprod", alphas_cumprod[0])
-    bars = [float(alphas_cumprod[time]) for time in times]
-    bars.append(float(alphas_cumprod[after_last]) if after_last >= 0 else float(final))
+    times = scheduler.timesteps.tolist()
+    after_last = times[-1] - scheduler.config.num_train_timesteps // num_steps
+    final = alphas_cumprod[after_last] if after_last >= 0 else scheduler.final_alpha_cumprod
+    bars = [*(float(alphas_cumprod[time]) for time in times), float(final)]
     return tuple(
         Level(alpha=bar**0.5, sigma=(1.0 - bar) ** 0.5, time=float(time))
         for bar, time in zip(bars, [*times, 0], strict=True)
