@@ -1,0 +1,193 @@
+"""Item: one synthetic pair of a distilled set, and the table of them, items.parquet."""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from d3s2.base.errors import StoreError, UsageError
+from d3s2.base.files import sha256_text
+
+IMAGES, LABELS, SOFT = "images", "labels", "soft"
+ITEMS, MANIFEST, CARD = "items.parquet", "manifest.json", "README.md"
+UNFINISHED = ".d3s2-unfinished"
+"""Holds the plan and the items' records until the set is whole."""
+
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """How one image came to be.
+
+    Args:
+        source_id: id of the mask in the source data set.
+        seed: what the item's noise was drawn from.
+        candidate: position of the kept candidate among those of its mask, from 0.
+        l_seg_before, l_seg_after: segmentation energy of the unguided and of the guided sample.
+        l_feat_before, l_feat_after: feature energy likewise. None where it was not measured.
+        teacher_accuracy: share of the scored pixels where the teacher sees the label's class, 0..1.
+    """
+
+    source_id: str
+    seed: int
+    candidate: int = 0
+    l_seg_before: float | None = None
+    l_seg_after: float | None = None
+    l_feat_before: float | None = None
+    l_feat_after: float | None = None
+    teacher_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of items.parquet: the facts of an item, its files and their digests.
+
+    Args:
+        item_id: name of its files, without extension.
+        ignored_px: pixels of the label that belong to no class (255).
+        image_file, label_file, soft_file: paths below the set's folder, with forward slashes.
+        image_sha256, label_sha256, soft_sha256: digests of these files, in hex.
+
+    The other fields are those of ItemFacts.
+    """
+
+    item_id: str
+    source_id: str
+    seed: int
+    candidate: int
+    l_seg_before: float | None
+    l_seg_after: float | None
+    l_feat_before: float | None
+    l_feat_after: float | None
+    teacher_accuracy: float | None
+    ignored_px: int
+    image_file: str
+    image_sha256: str
+    label_file: str
+    label_sha256: str
+    soft_file: str | None = None
+    soft_sha256: str | None = None
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """(path below the folder, digest) of every file of the item."""
+        files = [(self.image_file, self.image_sha256), (self.label_file, self.label_sha256)]
+        if self.soft_file is not None:
+            files.append((self.soft_file, self.soft_sha256 or ""))
+        return tuple(files)
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("source_id", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("candidate", pa.int32(), nullable=False),
+        pa.field("l_seg_before", pa.float64()),
+        pa.field("l_seg_after", pa.float64()),
+        pa.field("l_feat_before", pa.float64()),
+        pa.field("l_feat_after", pa.float64()),
+        pa.field("teacher_accuracy", pa.float64()),
+        pa.field("ignored_px", pa.int64(), nullable=False),
+        pa.field("image_file", pa.string(), nullable=False),
+        pa.field("image_sha256", pa.string(), nullable=False),
+        pa.field("label_file", pa.string(), nullable=False),
+        pa.field("label_sha256", pa.string(), nullable=False),
+        pa.field("soft_file", pa.string()),
+        pa.field("soft_sha256", pa.string()),
+    ]
+)
+
+
+def item_id_for(source_id: str, copy: int = 0) -> str:
+    """A file name for the `copy`-th item of a mask; ids that cannot be one are made safe and told apart by a digest."""
+    name = source_id
+    if not SAFE_ID.fullmatch(name) or len(name) > 100:
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", source_id)[-80:].lstrip("_-")
+        name = f"{safe or 'item'}-{sha256_text(source_id)[:8]}"
+    return f"{name}.{copy}" if copy else name
+
+
+def check_item_id(item_id: str) -> None:
+    """Raises UsageError for an id that cannot be a file name everywhere."""
+    if not SAFE_ID.fullmatch(item_id):
+        raise UsageError(
+            f"Item id '{item_id}' cannot be a file name: expected 1 to 200 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or a digit; make one with item_id_for."
+        )
+
+
+def items_bytes(items: Sequence[Item]) -> bytes:
+    """items.parquet, rows sorted by id; the same bytes from the same items."""
+    rows = [asdict(item) for item in sorted(items, key=lambda item: item.item_id)]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_items(path: Path) -> tuple[Item, ...]:
+    """The rows of an items.parquet, sorted by id; raises StoreError where it is missing, damaged or foreign."""
+    try:
+        table = pq.read_table(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path}: is missing, expected the table of the set's items; restore it from a copy."
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path}: cannot be read as Parquet ({reason}); restore it from a copy.") from None
+    if not table.schema.equals(SCHEMA):
+        raise StoreError(
+            f"{path}: has columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)} with their "
+            "types; was this set written by another version of d3s2?"
+        )
+    items = tuple(sorted((Item(**row) for row in table.to_pylist()), key=lambda item: item.item_id))
+    _check_items(path, items)
+    return items
+
+
+def _check_items(path: Path, items: Sequence[Item]) -> None:
+    # Paths come from a file that others may have written: none may lead out of the folder.
+    for item in items:
+        if not SAFE_ID.fullmatch(item.item_id):
+            raise StoreError(f"{path}: item id '{item.item_id}' is no file name; was this table changed by hand?")
+        if item.files != expected_files(item):
+            raise StoreError(
+                f"{path}: the files of item '{item.item_id}' do not bear its name; was this table changed by hand?"
+            )
+    ids = [item.item_id for item in items]
+    if len(set(ids)) != len(ids):
+        twice = next(first for first, second in pairwise(ids) if first == second)
+        raise StoreError(f"{path}: item '{twice}' is there twice, expected one row an item.")
+
+
+def expected_files(item: Item) -> tuple[tuple[str, str], ...]:
+    """The files of an item under the names that its id gives them; an image may be PNG or JPEG."""
+    suffix = ".jpg" if item.image_file.endswith(".jpg") else ".png"
+    files = [
+        (f"{IMAGES}/{item.item_id}{suffix}", item.image_sha256),
+        (f"{LABELS}/{item.item_id}.png", item.label_sha256),
+    ]
+    if item.soft_file is not None:
+        files.append((f"{SOFT}/{item.item_id}.safetensors", item.soft_sha256 or ""))
+    return tuple(files)
+
+
+def sha256_bytes(content: bytes) -> str:
+    """The SHA-256 digest of bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Indented JSON with a stable key order; the same bytes from the same content."""
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

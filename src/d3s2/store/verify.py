@@ -1,0 +1,133 @@
+"""verify: whether a distilled set is what its manifest says, file by file."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from d3s2.base.errors import D3S2Error
+from d3s2.base.files import sha256_file
+from d3s2.base.progress import SILENT, Progress, track
+from d3s2.data.label_space import IGNORE
+from d3s2.store.items import IMAGES, ITEMS, LABELS, SHA256, SOFT, Item
+from d3s2.store.reader import DistilledSet
+from d3s2.store.writer import PROVENANCE
+
+NUMBERS = ("l_seg_before", "l_seg_after", "l_feat_before", "l_feat_after", "teacher_accuracy")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked and what is wrong.
+
+    Args:
+        num_items: items in the table.
+        num_files: files that belong to them.
+        num_problems: how many problems there are; `problems` holds the first of them, a sentence each.
+        extra_files: files in images/, labels/ and soft/ that belong to no item; other tools would read them.
+    """
+
+    folder: Path
+    num_items: int
+    num_files: int
+    num_problems: int
+    problems: tuple[str, ...]
+    extra_files: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong and nothing is there too much."""
+        return not self.num_problems and not self.extra_files
+
+
+def verify(folder: Path, limit: int = 100, progress: Progress = SILENT) -> Verification:
+    """Checks every file, digest, label value, size and provenance field of a distilled set.
+
+    Args:
+        folder: a finished set.
+        limit: most problems that are listed; all are counted.
+
+    Raises:
+        StoreError: the folder holds no finished set, or its table cannot be read.
+    """
+    distilled = DistilledSet(folder)
+    problems = list(_manifest_problems(distilled))
+    for item in track(progress, "verify", distilled.items, len(distilled.items)):
+        problems.extend(_item_problems(distilled, item))
+    return Verification(
+        folder=distilled.folder,
+        num_items=len(distilled.items),
+        num_files=sum(len(item.files) for item in distilled.items),
+        num_problems=len(problems),
+        problems=tuple(problems[:limit]),
+        extra_files=_extra_files(distilled),
+    )
+
+
+def _manifest_problems(distilled: DistilledSet) -> Iterator[str]:
+    manifest = distilled.manifest
+    for key in (*PROVENANCE, "digest", "label_space", "num_items", "bytes", "items_sha256"):
+        if key not in manifest:
+            yield f"manifest.json: '{key}' is missing, expected the provenance of the set."
+    if manifest.get("num_items") != len(distilled.items):
+        yield f"{ITEMS}: holds {len(distilled.items)} items, the manifest says {manifest.get('num_items')}."
+    if manifest.get("items_sha256") != sha256_file(distilled.folder / ITEMS):
+        yield f"{ITEMS}: is not the file that the manifest was written for (its SHA-256 differs)."
+
+
+def _item_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
+    if not item.source_id:
+        yield f"{item.item_id}: names no source mask."
+    for name in NUMBERS:
+        value = getattr(item, name)
+        if value is not None and not math.isfinite(value):
+            yield f"{item.item_id}: {name} is {value}, expected a finite number."
+    if item.teacher_accuracy is not None and not 0 <= item.teacher_accuracy <= 1:
+        yield f"{item.item_id}: teacher_accuracy is {item.teacher_accuracy}, expected 0 to 1."
+    damaged = list(_file_problems(distilled.folder, item))
+    yield from damaged
+    if not damaged:
+        # Other digests than those written would make every further sentence a repetition.
+        yield from _content_problems(distilled, item)
+
+
+def _file_problems(folder: Path, item: Item) -> Iterator[str]:
+    for file, digest in item.files:
+        if not (folder / file).is_file():
+            yield f"{file}: is missing."
+        elif not SHA256.fullmatch(digest):
+            yield f"{file}: its digest in {ITEMS} is no SHA-256."
+        elif sha256_file(folder / file) != digest:
+            yield f"{file}: was changed after it was written (its SHA-256 differs)."
+
+
+def _content_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
+    try:
+        image, label = distilled.image(item.item_id), distilled.mask(item.item_id)
+        soft = distilled.soft(item.item_id)
+    except D3S2Error as error:
+        yield str(error)
+        return
+    if image.shape[:2] != label.shape:
+        yield (
+            f"{item.image_file}: is {image.shape[0]} x {image.shape[1]} px and its label {label.shape[0]} x "
+            f"{label.shape[1]} px (height x width); a pair must have one size."
+        )
+    ignored_px = int(np.count_nonzero(label == IGNORE))
+    if ignored_px != item.ignored_px:
+        yield f"{item.label_file}: {ignored_px} pixels are ignored, {ITEMS} says {item.ignored_px}."
+    if soft is not None:
+        grid = tuple(math.ceil(side / soft.cell_px) for side in label.shape)
+        if soft.num_classes != distilled.space.num_classes or soft.classes.shape[1:] != grid:
+            yield f"{item.soft_file}: does not fit its label ({soft.num_classes} classes on {soft.classes.shape[1:]})."
+
+
+def _extra_files(distilled: DistilledSet) -> tuple[str, ...]:
+    known = {file for item in distilled.items for file, _ in item.files}
+    places = [distilled.folder / name for name in (IMAGES, LABELS, SOFT)]
+    found = [
+        path.relative_to(distilled.folder).as_posix() for place in places for path in place.rglob("*") if path.is_file()
+    ]
+    return tuple(sorted(set(found) - known))

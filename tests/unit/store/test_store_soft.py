@@ -1,0 +1,91 @@
+"""Soft labels keep a teacher's opinion within the stated bound, in the stated bytes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d3s2.base.errors import StoreError, UsageError
+from d3s2.store.soft import ERROR_BOUND, SoftLabels, soft_bytes, soft_from_bytes, soften
+
+
+def softmax(seed: int, shape: tuple[int, int, int], heat: float) -> np.ndarray:
+    scores = np.random.default_rng(seed).normal(0, heat, shape)
+    scores = np.exp(scores - scores.max(axis=0))
+    return (scores / scores.sum(axis=0)).astype(np.float32)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    num_classes=st.integers(1, 40),
+    num_top=st.integers(1, 8),
+    cell_px=st.integers(1, 5),
+    heat=st.floats(0, 30),
+)
+def test_errors_stay_within_the_bound(seed: int, num_classes: int, num_top: int, cell_px: int, heat: float) -> None:
+    height, width = 7, 9
+    probabilities = softmax(seed, (num_classes, height, width), heat)
+    soft = soften(probabilities, num_top, cell_px)
+    decoded = soft.probabilities()
+    mean = naive_means(probabilities, cell_px)
+    assert decoded.shape == mean.shape
+    np.testing.assert_allclose(decoded.sum(axis=0), 1, atol=1e-5)
+    kept = np.zeros(mean.shape, dtype=bool)
+    np.put_along_axis(kept, soft.classes.astype(int), True, axis=0)
+    error = np.abs(decoded - mean)
+    assert error[kept].max() < ERROR_BOUND + 1e-6
+    rest = np.where(kept, 0, mean).sum(axis=0)
+    assert (np.where(kept, 0, error) <= np.maximum(rest, ERROR_BOUND) + 1e-6).all()
+    least_kept = np.where(kept, mean, 1).min(axis=0)
+    assert (np.where(kept, 0, mean) <= least_kept + 1e-6).all()
+
+
+def naive_means(probabilities: np.ndarray, cell_px: int) -> np.ndarray:
+    _, height, width = probabilities.shape
+    rows = [
+        [
+            probabilities[:, y : y + cell_px, x : x + cell_px].mean(axis=(1, 2), dtype=np.float64)
+            for x in range(0, width, cell_px)
+        ]
+        for y in range(0, height, cell_px)
+    ]
+    return np.array(rows).transpose(2, 0, 1)
+
+
+def test_a_cell_takes_two_bytes_a_class() -> None:
+    content = soft_bytes(soften(softmax(0, (20, 64, 96), 3), num_top=4, cell_px=8))
+    assert 0 < len(content) - 2 * 4 * 8 * 12 < 300
+
+
+def test_the_bytes_are_the_same_and_read_back() -> None:
+    soft = soften(softmax(3, (18, 20, 30), 2))
+    content = soft_bytes(soft)
+    assert all(soft_bytes(soften(softmax(3, (18, 20, 30), 2))) == content for _ in range(20))
+    again = soft_from_bytes(content, "x")
+    assert (again.num_classes, again.cell_px) == (18, 8)
+    assert (again.classes == soft.classes).all()
+    assert (again.weights == soft.weights).all()
+
+
+def test_equal_classes_are_kept_in_order_of_id() -> None:
+    soft = soften(np.full((6, 4, 4), 1 / 6, dtype=np.float32), num_top=3, cell_px=4)
+    assert soft.classes.ravel().tolist() == [0, 1, 2]
+    assert np.ptp(soft.probabilities()) < ERROR_BOUND
+
+
+def test_what_is_no_distribution_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^Soft labels: the probabilities are not finite or sum to zero in a cell"):
+        soften(np.zeros((3, 4, 4), dtype=np.float32))
+    with pytest.raises(UsageError, match=r"^Soft labels: got 3 classes, num_top 0 and cell_px 8"):
+        soften(np.ones((3, 4, 4), dtype=np.float32), num_top=0)
+
+
+def test_damaged_files_are_named() -> None:
+    soft = soften(softmax(0, (5, 8, 8), 1), 2, 4)
+    with pytest.raises(StoreError, match=r"^a.safetensors: cannot be read as soft labels"):
+        soft_from_bytes(soft_bytes(soft)[:-1], "a.safetensors")
+    with pytest.raises(StoreError, match=r"^a.safetensors: names a class outside 0..2"):
+        soft_from_bytes(soft_bytes(SoftLabels(soft.classes, soft.weights, 3, 4)), "a.safetensors")
+    heavy = SoftLabels(soft.classes, np.full_like(soft.weights, 200), 5, 4)
+    with pytest.raises(StoreError, match=r"^a.safetensors: holds a cell whose probabilities sum to more than one"):
+        soft_from_bytes(soft_bytes(heavy), "a.safetensors")
