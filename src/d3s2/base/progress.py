@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Task(Protocol):
     """One bar."""
 
@@ -14,6 +15,7 @@ class Task(Protocol):
         """Moves the bar by `steps`; `note` stands behind it (for example the loss)."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Where stages say what they do."""
 

@@ -16,6 +16,10 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
+from d3s2.data.dataset import FileDataset, SegmentationDataset
+from d3s2.data.image_files import read_8bit_mask
+from d3s2.data.label_space import IGNORE, LabelSpace
+
 LAYOUT_SIZE = (12, 16)
 """(height, width) of the coarse grid that stands for a mask where near-duplicates are looked for."""
 
@@ -114,6 +118,33 @@ def count_mask(mask: UInt8[np.ndarray, "h w"], num_classes: int) -> MaskCount:
     picture = Image.fromarray(mask)
     class_px = np.array(picture.histogram()[:num_classes], dtype=np.int32)
     return MaskCount(class_px=class_px, mask_px=mask.size, layout=coarse_layout(picture))
+
+
+def count_item(dataset: SegmentationDataset, item_id: str) -> MaskCount:
+    """Counts one mask of a data set; raises DataError naming a file that cannot be used.
+
+    An 8-bit index file is counted as it is decoded, and the counts are translated to train ids instead of the pixels.
+    """
+    if isinstance(dataset, FileDataset) and not dataset.colour_coded:
+        path = dataset.entry(item_id).mask
+        picture = read_8bit_mask(path)
+        if picture is not None:
+            return _count_raw(picture, dataset.space, str(path))
+    return count_mask(dataset.mask(item_id), dataset.space.num_classes)
+
+
+def _count_raw(picture: Image.Image, space: LabelSpace, where: str) -> MaskCount:
+    raw_px = np.array(picture.histogram(), dtype=np.int32)
+    raw = np.flatnonzero(raw_px)
+    train = space.decode_index(raw[None], where)[0]
+    by_train = np.bincount(train, weights=raw_px[raw], minlength=IGNORE + 1)
+    translated = np.full(256, IGNORE, dtype=np.uint8)
+    translated[raw] = train
+    return MaskCount(
+        class_px=by_train[: space.num_classes].astype(np.int32),
+        mask_px=picture.width * picture.height,
+        layout=translated[coarse_layout(picture)],
+    )
 
 
 def coarse_layout(picture: Image.Image) -> UInt8[np.ndarray, " 192"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ from d3s2.data.label_space import IGNORE, LabelSpace
 Fit = Literal["stretch", "crop", "pad"]
 
 
+@runtime_checkable
 class SegmentationDataset(Protocol):
     """Pairs of image and mask, read by id. One split of one data set."""
 
@@ -93,6 +94,10 @@ class FileDataset:
         if self.colour_coded:
             return self.space.decode_colours(read_image(entry.mask), str(entry.mask))
         return self.space.decode_index(read_mask(entry.mask), str(entry.mask))
+
+    def entry(self, item_id: str) -> Entry:
+        """Where the pair called `item_id` lies."""
+        return self._by_id[item_id]
 
     def mask_stamp(self, item_id: str) -> str:
         path = self._by_id[item_id].mask

@@ -1,36 +1,84 @@
 """Reading and writing of single image and mask files, with errors that name the file."""
 
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import scipy.io
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from scipy.io.matlab import MatReadError
 
 from d3s2.base.errors import DataError
 
 INDEX_MODES = ("L", "P", "I;16", "I", "1")
 
+MATLAB_NAMES = ("S", "groundtruth")
+"""What the label matrix is called in the files of COCO-Stuff-10k and of CCP."""
+
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """An RGB image; raises DataError naming the file."""
-    with _opened(path) as picture:
-        return _loaded(path, picture.convert("RGB") if picture.mode != "RGB" else picture)
+    with _opened(path) as picture, _decoding(path):
+        return np.array(picture.convert("RGB"))
 
 
 def read_mask(path: Path) -> NDArray[np.uint16]:
-    """The raw values (0..65535) of an index mask; raises DataError for a colour image."""
+    """The raw values (0..65535) of an index mask, a picture or MATLAB's; raises DataError for a colour image."""
+    if path.suffix.lower() == ".mat":
+        return _read_matlab(path)
     with _opened(path) as picture:
-        if picture.mode not in INDEX_MODES:
-            raise DataError(
-                f"{path}: is a {picture.mode} image, expected an index mask with one value a pixel; "
-                "for colour-coded masks give a palette and masks.encoding: colour."
-            )
+        _require_index(path, picture)
         return _loaded(path, picture).astype(np.uint16)
+
+
+def read_8bit_mask(path: Path) -> Image.Image | None:
+    """An index mask as the picture that Pillow decoded, without a copy; None where values do not have 8 bits."""
+    if path.suffix.lower() == ".mat":
+        return None
+    with _opened(path) as picture:
+        _require_index(path, picture)
+        if picture.mode not in ("L", "P"):
+            return None
+        with _decoding(path):
+            picture.load()
+        return picture
+
+
+def _require_index(path: Path, picture: Image.Image) -> None:
+    if picture.mode not in INDEX_MODES:
+        raise DataError(
+            f"{path}: is a {picture.mode} image, expected an index mask with one value a pixel; "
+            "for colour-coded masks give a palette and masks.encoding: colour."
+        )
+
+
+def _read_matlab(path: Path) -> NDArray[np.uint16]:
+    """The label matrix of a MATLAB file."""
+    try:
+        content = scipy.io.loadmat(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file.") from None
+    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
+        raise DataError(f"{path}: is not a MATLAB file that can be read ({error}); is it damaged?") from None
+    maps = {name: array for name, array in content.items() if isinstance(array, np.ndarray) and array.ndim == 2}
+    named = [maps[name] for name in MATLAB_NAMES if name in maps] or list(maps.values())
+    if len(named) != 1 or named[0].dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: holds {', '.join(content) or 'nothing'}, expected one matrix of labels called "
+            f"{' or '.join(MATLAB_NAMES)}."
+        )
+    with np.errstate(invalid="ignore"):
+        labels = named[0].astype(np.uint16)
+    if not np.array_equal(labels, named[0]):
+        raise DataError(f"{path}: holds values that are no labels, expected whole numbers from 0 to 65535.")
+    return labels
 
 
 def png_bytes(array: NDArray[np.uint8]) -> bytes:
@@ -59,8 +107,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield picture
 
 
-def _loaded(path: Path, picture: Image.Image) -> NDArray[np.uint8]:
-    try:
+def _loaded(path: Path, picture: Image.Image) -> NDArray[Any]:
+    with _decoding(path):
         return np.array(picture)
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise DataError(f"{path}: is damaged and cannot be decoded ({error}).") from None

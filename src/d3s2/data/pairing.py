@@ -1,0 +1,313 @@
+"""Which mask belongs to which image: how the files of a data set lie in folders, and the pairs that are found."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from os import walk
+from pathlib import Path
+
+from d3s2.base.errors import ConfigError, DataError
+from d3s2.base.names import choose
+from d3s2.data.dataset import Entry, FileDataset
+from d3s2.data.label_space import LabelSpace
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MASK_SUFFIXES = (".bmp", ".mat", ".png", ".tif", ".tiff")
+LOSSY_SUFFIXES = (".jpeg", ".jpg")
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where one side of the pairs lies: the images, or the masks.
+
+    Args:
+        folders: below the root, searched with their subfolders; the first that exists is used. `{split}` stands for
+            the split's folder.
+        pattern: file name without extension; `*` stands for the part that both sides share.
+        suffixes: extensions that count, lower case, in any case on disk.
+        skip: names without extension (wildcards allowed) that are passed over.
+    """
+
+    folders: tuple[str, ...]
+    pattern: str = "*"
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    skip: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pattern.count("*") != 1:
+            raise ConfigError(f"Pattern '{self.pattern}' must hold one '*', which stands for the name of the pair.")
+
+    def key(self, relative: Path) -> str | None:
+        """The name of the pair that a file belongs to, with its subfolder; None for a file of no pair."""
+        stem = relative.name.removesuffix(relative.suffix)
+        before, after = self.pattern.split("*")
+        if relative.suffix.lower() not in self.suffixes or len(stem) <= len(before) + len(after):
+            return None
+        if not (stem.startswith(before) and stem.endswith(after)) or (self.skip and fnmatchcase(stem, self.skip)):
+            return None
+        return (relative.parent / stem[len(before) : len(stem) - len(after)]).as_posix()
+
+    def expected(self, folder: Path, key: str) -> str:
+        """The path that the file of a pair would have, for messages."""
+        parent, _, stem = key.rpartition("/")
+        return str(folder / parent / (self.pattern.replace("*", stem) + "|".join(self.suffixes)))
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """One way in which the masks of a data set are stored.
+
+    Args:
+        side: where they lie.
+        space: the classes and their values or colours.
+        colour_coded: masks hold colours of the palette instead of index values.
+    """
+
+    side: Side
+    space: LabelSpace
+    colour_coded: bool = False
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """One split.
+
+    Args:
+        folder: what `{split}` stands for in folders.
+        lists: list files below the root, the first that exists is used: a line is a name, the path of an image, or
+            the paths of an image and a mask. None: the split is everything in its folders.
+        takes: without a list file, the positions in name order (from 0) that belong to the split. Default: all.
+        masks: a folder of masks of its own.
+        num_pairs: the official count, where there is one.
+    """
+
+    folder: str = ""
+    lists: tuple[str, ...] = ()
+    takes: Callable[[int], bool] | None = None
+    masks: str | None = None
+    num_pairs: int | None = None
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """How the files of a data set lie.
+
+    Args:
+        name: what messages call the data set.
+        images: where the images lie.
+        masks: the ways in which masks are stored, by name; without a choice the first that is found on disk is read.
+        splits: by name.
+        inside: subfolders of the root that may hold everything (what the archive unpacks to).
+    """
+
+    name: str
+    images: Side
+    masks: Mapping[str, MaskFiles]
+    splits: Mapping[str, SplitFiles]
+    inside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What was found of one split on disk.
+
+    Args:
+        name: data set and split.
+        masks: how the masks are stored.
+        entries: the whole pairs, in name order (or in the order of the list file).
+        problems: a sentence for each image or mask without its partner.
+    """
+
+    name: str
+    masks: MaskFiles
+    entries: tuple[Entry, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str | None:
+        """One report on the pairs that are not whole, None when all are."""
+        if not self.problems:
+            return None
+        return (
+            f"{self.name}: {self.problems[0]} In all {len(self.problems)} pairs are not whole and {len(self.entries)} "
+            "are; add the missing files, or name the pairs to use in a list file."
+        )
+
+    def dataset(self) -> FileDataset:
+        """The pairs as a data set; raises DataError when one of them is not whole."""
+        if self.problem:
+            raise DataError(self.problem)
+        return FileDataset(self.name, self.masks.space, self.entries, self.masks.colour_coded)
+
+
+def pair_files(plan: FolderPlan, split: str, root: Path, masks: str | None = None) -> Pairing:
+    """The pairs of one split below `root`.
+
+    Args:
+        plan: how the files lie.
+        split: one of the plan's.
+        root: the folder of the data set, or the one that holds it under its usual name.
+        masks: how the masks are stored, one of the plan's. Default: the first that is found.
+
+    Raises:
+        UsageError: `split` or `masks` is unknown.
+        DataError: a folder or list file is missing, or nothing is found.
+    """
+    name = f"{plan.name}/{split}"
+    files = choose(plan.splits, split, f"split of {plan.name}")
+    base = _base(plan, root)
+    images = _folder(name, "images", plan.images.folders, files, base)
+    found_images = _scan(plan.images, images, name)
+    if not found_images:
+        raise DataError(_nothing(name, "image", plan.images, images))
+    stored, mask_folder, found_masks = _find_masks(plan, files, base, name, masks)
+    here, there = _Found(plan.images, images, found_images), _Found(stored.side, mask_folder, found_masks)
+    lines = _lines(files, base, name)
+    if lines is None:
+        return _matched(name, stored, files, here, there)
+    pairs = [_listed(line, where, base, here, there) for line, where in lines]
+    whole = tuple(pair for pair in pairs if isinstance(pair, Entry))
+    return Pairing(name, stored, whole, tuple(pair for pair in pairs if isinstance(pair, str)))
+
+
+def item_id(key: str) -> str:
+    """The id of a pair: its name, subfolders joined by two underscores."""
+    return key.replace("/", "__")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The files of one side."""
+
+    side: Side
+    folder: Path
+    paths: Mapping[str, Path]
+
+    def expected(self, key: str) -> str:
+        return self.side.expected(self.folder, key)
+
+
+def _matched(name: str, stored: MaskFiles, files: SplitFiles, images: _Found, masks: _Found) -> Pairing:
+    both = sorted(images.paths.keys() & masks.paths.keys())
+    if files.takes:
+        both = [key for position, key in enumerate(both) if files.takes(position)]
+    lonely_images = (
+        f"image {images.paths[key]} has no mask, expected {masks.expected(key)}."
+        for key in sorted(images.paths.keys() - masks.paths.keys())
+    )
+    lonely_masks = (
+        f"mask {masks.paths[key]} has no image, expected {images.expected(key)}."
+        for key in sorted(masks.paths.keys() - images.paths.keys())
+    )
+    entries = tuple(Entry(item_id(key), images.paths[key], masks.paths[key]) for key in both)
+    return Pairing(name, stored, entries, (*lonely_images, *lonely_masks))
+
+
+def _base(plan: FolderPlan, root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{plan.name}: there is no folder {root}; give the folder of the data set with --root.")
+    return next((root / name for name in plan.inside if (root / name).is_dir()), root)
+
+
+def _folder(name: str, what: str, folders: Sequence[str], files: SplitFiles, base: Path) -> Path:
+    candidates = [base / folder.format(split=files.folder) for folder in folders]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    expected = " or ".join(str(candidate) for candidate in candidates)
+    raise DataError(f"{name}: there is no folder of {what}, expected {expected}; check the root and what was unpacked.")
+
+
+def _scan(side: Side, folder: Path, name: str) -> dict[str, Path]:
+    """Path of each pair's file by the pair's name."""
+    found: dict[str, Path] = {}
+    for parent, folders, names in walk(folder, followlinks=True):
+        folders.sort()
+        below = Path(parent).relative_to(folder)
+        for file_name in sorted(names):
+            key = side.key(below / file_name)
+            if key is None:
+                continue
+            path = Path(parent) / file_name
+            if key in found:
+                raise DataError(
+                    f"{name}: {found[key]} and {path} both belong to '{key}'; keep one, or name extensions."
+                )
+            found[key] = path
+    return found
+
+
+def _find_masks(
+    plan: FolderPlan, files: SplitFiles, base: Path, name: str, masks: str | None
+) -> tuple[MaskFiles, Path, dict[str, Path]]:
+    ways = [choose(plan.masks, masks, f"kind of masks of {plan.name}")] if masks else [*plan.masks.values()]
+    present = [way for way in ways if any((base / folder).is_dir() for folder in _mask_folders(way, files))]
+    for way in present:
+        folder = _folder(name, "masks", _mask_folders(way, files), files, base)
+        found = _scan(way.side, folder, name)
+        if found:
+            return way, folder, found
+    way = (present or ways)[0]
+    folder = _folder(name, "masks", _mask_folders(way, files), files, base)
+    lossy = _scan(Side(("",), way.side.pattern, LOSSY_SUFFIXES), folder, name)
+    if lossy:
+        raise DataError(
+            f"{name}: masks such as {next(iter(lossy.values()))} are stored as JPEG, which changes label values; "
+            "expected a format without loss, make them again as PNG."
+        )
+    raise DataError(_nothing(name, "mask", way.side, folder))
+
+
+def _mask_folders(way: MaskFiles, files: SplitFiles) -> tuple[str, ...]:
+    folders = (files.masks,) if files.masks else way.side.folders
+    return tuple(folder.format(split=files.folder) for folder in folders)
+
+
+def _nothing(name: str, what: str, side: Side, folder: Path) -> str:
+    return (
+        f"{name}: found not a single {what} in {folder}, expected files like {side.pattern} with "
+        f"{', '.join(side.suffixes)}; check the folder, the pattern and the extensions."
+    )
+
+
+def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | None:
+    """The lines of the split's list file with their places, None for a split without one."""
+    path = next((base / file for file in files.lists if (base / file).is_file()), None)
+    if path is None:
+        if files.takes or not files.lists:
+            return None
+        expected = " or ".join(str(base / file) for file in files.lists)
+        raise DataError(f"{name}: there is no list file, expected {expected}.")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = [(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise DataError(f"{path}: is empty, expected one name or path a line.")
+    return found
+
+
+def _listed(line: str, where: str, base: Path, images: _Found, masks: _Found) -> Entry | str:
+    """The pair that a line of a list file names, or a sentence on what is missing."""
+    key = next((key for key in _keys(line, images.side) if key in images.paths), None)
+    if key is not None and key in masks.paths:
+        return Entry(item_id(key), images.paths[key], masks.paths[key])
+    if key is not None:
+        return f"image {images.paths[key]} ({where}) has no mask, expected {masks.expected(key)}."
+    columns = [base / column.lstrip("/") for column in line.split()]
+    if len(columns) != 2:
+        return f"{where}: '{line}' names no image in {images.folder}."
+    for path in columns:
+        if not path.is_file():
+            return f"{where}: there is no file {path}."
+    image, mask = columns
+    return Entry(item_id(images.side.key(Path(image.name)) or image.stem), image, mask)
+
+
+def _keys(text: str, side: Side) -> Iterator[str]:
+    """What a line of a list file may mean: the name of a pair, or the path of an image from any folder above it."""
+    yield text
+    path = Path(text.lstrip("/"))
+    for start in range(len(path.parts)):
+        tail = Path(*path.parts[start:])
+        key = side.key(tail) or side.key(tail.with_name(tail.name + side.suffixes[0]))
+        if key is not None:
+            yield key
