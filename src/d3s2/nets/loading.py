@@ -1,58 +1,85 @@
-"""Segmentation networks from a folder, and back into one."""
+"""Segmentation networks from a folder or the hub, and back into a folder."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from torch import nn
 
 from d3s2.base.errors import ModelError, StoreError
-from d3s2.base.files import read_json, write_json, writing
-from d3s2.nets.labels import require_same_classes
+from d3s2.base.files import read_json, write_bytes
+from d3s2.base.names import choose
+from d3s2.nets.family import AdaptedSegmenter, Family
+from d3s2.nets.hub import CONFIG_NAME, load_weights, locate, quiet_loading
+from d3s2.nets.labels import LabelMap, group_labels
+from d3s2.nets.mask_families import MASK2FORMER, MASKFORMER
+from d3s2.nets.pixel_families import SEGFORMER, UPERNET
+from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.unet import CompactUNet
+from d3s2.nets.unet_files import CompactView, read_compact, write_compact
 
-WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"
-CONFIG_NAME = "config.json"
-CLASSES_NAME = "classes.json"
+NETWORKS: dict[str, Family] = {
+    "mask2former": MASK2FORMER,
+    "maskformer": MASKFORMER,
+    "segformer": SEGFORMER,
+    "upernet": UPERNET,
+}
+"""`model_type` in a config of transformers -> how such a network keeps the contract. d3s2's own stands beside them."""
+
+Network = CompactUNet | AdaptedSegmenter
+"""What `new_segmenter` makes and `save_segmenter` writes: a `Segmenter` and a `Trainable`."""
 
 
-def load_segmenter(source: str | Path, class_names: Sequence[str], *, device: torch.device) -> Segmenter:
+def load_segmenter(
+    source: str | Path,
+    class_names: Sequence[str],
+    *,
+    device: torch.device,
+    layers: Sequence[str] | None = None,
+    label_map: LabelMap | None = None,
+    size_px: int | tuple[int, int] | None = None,
+    allow_pickle: bool = False,
+) -> Segmenter:
     """A frozen network in float32 whose scores are those of `class_names`, in their order.
 
     Args:
-        source: folder of the network.
+        source: local folder, or hub id.
         class_names: the data set's classes, in the order of train ids.
+        layers: names of the feature maps to return. None: the backbone's stages and the decoder.
+        label_map: for a network of other classes: class of the data set -> the network's labels that mean it.
+        size_px: what the network sees: the shorter side, or (height, width). None: the size of the images.
+        allow_pickle: also read weights that are not safetensors.
 
     Raises:
-        ModelError: nothing is there, or the network knows other classes.
+        ModelError: nothing is there, the network knows other classes, or only pickled weights are there.
+        UsageError: a layer is unknown.
     """
-    folder = Path(source)
-    if not (folder / CONFIG_NAME).is_file():
-        raise ModelError(f"{source}: there is no segmentation network here; give a folder that holds {CONFIG_NAME}.")
-    return load_compact(folder, class_names).to(device)
+    folder = locate(source, allow_pickle=allow_pickle)
+    config = _read_config(folder)
+    net: CompactUNet | CompactView | AdaptedSegmenter
+    if config.get("_class_name") == CompactUNet.__name__:
+        compact, names = read_compact(folder)
+        groups = group_labels(str(source), names, class_names, label_map)
+        plain = layers is None and size_px is None and list(names) == list(class_names)
+        net = compact if plain else CompactView(compact, groups, layers, size_px)
+    else:
+        family = choose(NETWORKS, str(config.get("model_type")), f"kind of segmentation network in {folder}")
+        network = _load_network(family, str(source), folder, allow_pickle)
+        names = [network.config.id2label[label] for label in range(network.config.num_labels)]
+        groups = group_labels(str(source), names, class_names, label_map)
+        preprocessing = read_preprocessing(folder, family.divisor, size_px)
+        net = AdaptedSegmenter(network, family, preprocessing, groups, layers)
+    return frozen(net).to(device)
 
 
-def load_compact(folder: Path, class_names: Sequence[str]) -> CompactUNet:
-    """A compact U-Net that `save_segmenter` wrote: in float32, for evaluation, frozen.
-
-    Raises:
-        ModelError: the folder is not whole, or the network was trained for other classes.
-    """
-    try:
-        known = read_json(folder / CLASSES_NAME)["class_names"]
-    except (StoreError, KeyError, TypeError):
-        raise ModelError(f"{folder}: {CLASSES_NAME} is missing or damaged; train this network again.") from None
-    require_same_classes(str(folder), known, class_names)
-    net: CompactUNet = CompactUNet.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-    return net.eval().requires_grad_(False)
-
-
-def save_segmenter(net: CompactUNet, folder: Path, class_names: Sequence[str], half: bool = False) -> None:
-    """Writes a compact U-Net as safetensors with its config and class names; `half` stores float16.
+def save_segmenter(net: Network, folder: Path, class_names: Sequence[str], half: bool = False) -> None:
+    """Writes a network as safetensors with its config and class names; `half` stores float16.
 
     Args:
-        folder: made where it is missing; the class names are written last, so their being there means done.
+        folder: made where it is missing.
         class_names: the data set's classes, in the order of train ids.
 
     Raises:
@@ -64,13 +91,50 @@ def save_segmenter(net: CompactUNet, folder: Path, class_names: Sequence[str], h
             f"{folder}: the network has {net.num_classes} classes and {len(class_names)} class names are given; "
             "give one name a class."
         )
+    if isinstance(net, CompactUNet):
+        write_compact(net, folder, class_names, half)
+    else:
+        _write_adapted(net, folder, class_names, half)
+
+
+def frozen(net: nn.Module) -> Any:
+    """The same network for evaluation: no dropout, no gradient for its weights (images still get theirs)."""
+    return net.eval().requires_grad_(False)
+
+
+def _load_network(family: Family, source: str, folder: Path, allow_pickle: bool) -> Any:
+    network, info = load_weights(family.network, folder, allow_pickle, dtype=torch.float32)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source}: {len(missing)} weights are missing ({', '.join(missing[:3])}, ...), so its scores would be "
+            "random; take the network that was trained for segmentation, not its backbone."
+        )
+    if getattr(network, "auxiliary_head", None) is not None:
+        network.auxiliary_head = None  # serves training only, and costs a full set of scores
+    return network
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        content = read_json(folder / CONFIG_NAME)
+    except StoreError as error:
+        raise ModelError(str(error)) from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{folder / CONFIG_NAME}: holds no table of settings; get the files again.")
+    return content
+
+
+def _write_adapted(net: AdaptedSegmenter, folder: Path, class_names: Sequence[str], half: bool) -> None:
+    network, config = net.network, net.network.config
+    config.id2label = dict(enumerate(class_names))
+    config.label2id = {name: label for label, name in config.id2label.items()}
     kind = torch.float16 if half else torch.float32
-    weights = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in net.state_dict().items()}
-    with writing(folder / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
-    write_json(folder / CONFIG_NAME, {"_class_name": type(net).__name__, **_shape(net)})
-    write_json(folder / CLASSES_NAME, {"class_names": list(class_names)})
-
-
-def _shape(net: CompactUNet) -> dict[str, int]:
-    return {"num_classes": net.config.num_classes, "width": net.config.width}
+    weights = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in network.state_dict().items()}
+    with tempfile.TemporaryDirectory() as scratch:
+        with quiet_loading():
+            network.save_pretrained(scratch, state_dict=weights)
+        files = sorted(Path(scratch).iterdir(), key=lambda path: path.name == CONFIG_NAME)
+        write_preprocessing(folder, net.preprocessing, net.family.processor)
+        for path in files:  # the config comes last: its being there means that the folder is whole
+            write_bytes(folder / path.name, path.read_bytes())

@@ -7,16 +7,17 @@ depends on a batch, so the network as a frozen judge is a plain differentiable f
 Source: U-Net (arXiv 1505.04597); sub-pixel convolution (arXiv 1609.05158).
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.nets.segmenter import Segmentation
+from d3s2.nets.trainable import group_parameters, mean_cross_entropy
 
 PACK = 2
 NUM_LEVELS = 4
@@ -24,7 +25,7 @@ GROUPS = 8
 
 
 class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A `Segmenter`. Sizes need not divide by anything: images are padded inside.
+    """A `Segmenter` and a `Trainable`. Sizes need not divide by anything: images are padded inside.
 
     Args:
         num_classes: classes of the label space.
@@ -58,6 +59,12 @@ class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             features[f"up{level}"] = x
         scores = F.pixel_shuffle(self.head(x), PACK)
         return Segmentation(scores=scores[..., :height, :width], features=features)
+
+    def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+        return mean_cross_entropy(self(images).scores, masks)
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        return group_parameters(self, lr, weight_decay)
 
 
 class Block(nn.Module):

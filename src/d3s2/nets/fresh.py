@@ -1,0 +1,145 @@
+"""New networks for students: from scratch by their published shapes, or upon a pretrained backbone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    ConvNextConfig,
+    Mask2FormerConfig,
+    Mask2FormerForUniversalSegmentation,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SwinConfig,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
+
+from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.names import choose
+from d3s2.base.seeds import seed_for
+from d3s2.nets.family import AdaptedSegmenter, Family
+from d3s2.nets.hub import load_weights, locate
+from d3s2.nets.loading import Network
+from d3s2.nets.mask_families import MASK2FORMER
+from d3s2.nets.pixel_families import SEGFORMER, UPERNET
+from d3s2.nets.preprocessing import Preprocessing
+from d3s2.nets.unet import CompactUNet
+
+STAGE_NAMES = ["stage1", "stage2", "stage3", "stage4"]
+DROP_PATH = 0.3  # of Swin and ConvNeXt under a segmentation head, as Mask2Former and UPerNet train them
+
+SWINS: dict[str, dict[str, Any]] = {
+    "t": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7, "image_size": 224},
+    "s": {"embed_dim": 96, "depths": [2, 2, 18, 2], "num_heads": [3, 6, 12, 24], "window_size": 7, "image_size": 224},
+    "b": {"embed_dim": 128, "depths": [2, 2, 18, 2], "num_heads": [4, 8, 16, 32], "window_size": 12, "image_size": 384},
+}
+"""Source: arXiv 2103.14030, section 3.3."""
+
+SEGFORMERS: dict[str, dict[str, Any]] = {
+    "b0": {"hidden_sizes": [32, 64, 160, 256], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "b1": {"hidden_sizes": [64, 128, 320, 512], "depths": [2, 2, 2, 2], "decoder_hidden_size": 256},
+    "b2": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 6, 3], "decoder_hidden_size": 768},
+    "b3": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 18, 3], "decoder_hidden_size": 768},
+    "b4": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 8, 27, 3], "decoder_hidden_size": 768},
+    "b5": {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 6, 40, 3], "decoder_hidden_size": 768},
+}
+"""Source: arXiv 2105.15203, table 6."""
+
+
+def new_segmenter(
+    architecture: str, num_classes: int, *, seed: int, backbone: str | Path | None = None, allow_pickle: bool = False
+) -> Network:
+    """A network that has not learnt yet: a `Segmenter` and a `Trainable`.
+
+    Args:
+        architecture: a name in ARCHITECTURES.
+        seed: of its first weights; global random state is left as it was.
+        backbone: local folder or hub id of a pretrained backbone of the same shape. None: from scratch.
+        allow_pickle: also read a backbone whose weights are not safetensors.
+
+    Raises:
+        UsageError: the architecture is unknown, or has no backbone to give.
+        ModelError: the backbone is not there, or of another shape.
+    """
+    build = choose(ARCHITECTURES, architecture, "architecture")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "new-segmenter", architecture))
+        net = build(num_classes)
+    if backbone is None:
+        return net
+    if isinstance(net, CompactUNet):
+        raise UsageError(f"{architecture} has no backbone of its own; leave out backbone '{backbone}'.")
+    _fill_backbone(net, locate(backbone, allow_pickle=allow_pickle), str(backbone), allow_pickle)
+    return net
+
+
+def _compact(num_classes: int) -> Network:
+    return CompactUNet(num_classes)
+
+
+def _segformer(shape: Mapping[str, Any]) -> Callable[[int], Network]:
+    def build(num_classes: int) -> Network:
+        config = SegformerConfig(num_labels=num_classes, **shape)
+        return _adapted(SegformerForSemanticSegmentation(config), SEGFORMER)
+
+    return build
+
+
+def _mask2former(swin: Mapping[str, Any]) -> Callable[[int], Network]:
+    def build(num_classes: int) -> Network:
+        config = Mask2FormerConfig(backbone_config=_swin(swin), num_labels=num_classes)
+        return _adapted(Mask2FormerForUniversalSegmentation(config), MASK2FORMER)
+
+    return build
+
+
+def _upernet(backbone: Callable[[], Any], coarse_channels: int) -> Callable[[int], Network]:
+    def build(num_classes: int) -> Network:
+        config = UperNetConfig(
+            backbone_config=backbone(), auxiliary_in_channels=coarse_channels, num_labels=num_classes
+        )
+        return _adapted(UperNetForSemanticSegmentation(config), UPERNET)
+
+    return build
+
+
+def _swin(shape: Mapping[str, Any]) -> SwinConfig:
+    return SwinConfig(**shape, drop_path_rate=DROP_PATH, out_features=STAGE_NAMES)
+
+
+def _convnext_tiny() -> ConvNextConfig:
+    shape = {"hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}
+    return ConvNextConfig(**shape, drop_path_rate=DROP_PATH, out_features=STAGE_NAMES)
+
+
+def _adapted(network: Any, family: Family) -> AdaptedSegmenter:
+    groups = tuple((label,) for label in range(network.config.num_labels))
+    return AdaptedSegmenter(network, family, Preprocessing(divisor=family.divisor), groups)
+
+
+def _fill_backbone(net: AdaptedSegmenter, folder: Path, source: str, allow_pickle: bool) -> None:
+    target = net.network.get_submodule(net.family.backbone)
+    loaded, info = load_weights(type(target), folder, allow_pickle, config=target.config, dtype=torch.float32)
+    # a classifier's head is left over, and a classifier has no norms for the stages; anything else is another shape
+    missing = [key for key in info["missing_keys"] if "hidden_states_norms" not in key]
+    surplus = [key for key in info["unexpected_keys"] if key.split(".")[0] not in HEAD_PARTS]
+    if missing or surplus:
+        raise ModelError(
+            f"{source}: is no backbone for this network ({len(missing)} weights missing, {len(surplus)} too many, for "
+            f"example {(missing or surplus)[0]}); take one of the same kind and size."
+        )
+    target.load_state_dict(loaded.state_dict())
+
+
+HEAD_PARTS = ("classifier", "layernorm", "pooler", "decode_head")
+
+ARCHITECTURES: dict[str, Callable[[int], Network]] = {
+    "compact-unet": _compact,
+    **{f"segformer-{name}": _segformer(shape) for name, shape in SEGFORMERS.items()},
+    **{f"mask2former-swin-{name}": _mask2former(shape) for name, shape in SWINS.items()},
+    "upernet-swin-t": _upernet(lambda: _swin(SWINS["t"]), 384),
+    "upernet-convnext-t": _upernet(_convnext_tiny, 384),
+}
+"""Name -> builder, given the number of classes."""

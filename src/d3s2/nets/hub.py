@@ -1,0 +1,140 @@
+"""Where a network's files are: a local folder, or the hub's cache; and what is known of published ones."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers.utils import logging as transformers_logging
+
+from d3s2.base.errors import ModelError
+
+CONFIG_NAME = "config.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a network on the hub.
+
+    Args:
+        knows: the data set whose classes it predicts, or was pretrained on.
+        licence: as its card states it.
+        size_mb: of its weights in float32, 4 bytes a parameter.
+    """
+
+    knows: str
+    licence: str
+    size_mb: int
+
+
+NVIDIA = "other (NVIDIA Source Code Licence: research and evaluation only)"
+META = "other (see the card)"
+
+PUBLISHED: dict[str, Published] = {
+    "facebook/mask2former-swin-tiny-ade-semantic": Published("ADE20K", META, 190),
+    "facebook/mask2former-swin-small-ade-semantic": Published("ADE20K", META, 275),
+    "facebook/mask2former-swin-large-ade-semantic": Published("ADE20K", META, 862),
+    "facebook/maskformer-resnet50-coco-stuff": Published("COCO-Stuff", META, 166),
+    "nvidia/segformer-b0-finetuned-ade-512-512": Published("ADE20K", NVIDIA, 15),
+    "nvidia/segformer-b4-finetuned-ade-512-512": Published("ADE20K", NVIDIA, 257),
+    "openmmlab/upernet-swin-tiny": Published("ADE20K", "MIT", 240),
+    "openmmlab/upernet-convnext-tiny": Published("ADE20K", "MIT", 241),
+    "microsoft/swin-tiny-patch4-window7-224": Published("ImageNet", "Apache-2.0", 113),
+    "nvidia/mit-b0": Published("ImageNet", NVIDIA, 14),
+    "facebook/convnext-tiny-224": Published("ImageNet", "Apache-2.0", 114),
+}
+"""Networks that the recipes and the docs name, for messages and for `d3s2 doctor`."""
+
+
+def locate(source: str | Path, *, allow_pickle: bool = False) -> Path:
+    """The folder that holds a network: `source` itself, or the hub's cache, filled where there is a network.
+
+    Args:
+        source: local folder, or hub id ('owner/name').
+        allow_pickle: also take weights that are stored as pickle.
+
+    Raises:
+        ModelError: nothing is there, or only pickled weights.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(str(source), allow_pickle)
+    if not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{source}: there is no segmentation network here; give a folder that holds {CONFIG_NAME}.")
+    _require_weights(str(source), folder, allow_pickle)
+    return folder
+
+
+def describe(repo: str) -> str:
+    """What is known of a published network, for messages: licence, size and classes; empty where nothing is."""
+    known = PUBLISHED.get(repo)
+    return f" (licence {known.licence}; about {known.size_mb} MB; {known.knows})" if known else ""
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silences the progress bars and remarks of transformers for a while: the library itself never prints."""
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def load_weights(network: Any, folder: Path, allow_pickle: bool, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """A network of class `network` from `folder`, and which of its weights were missing or left over.
+
+    Raises:
+        ModelError: the files cannot be read, or do not fit.
+    """
+    pickled = allow_pickle and not list(folder.glob("*.safetensors"))
+    try:
+        with quiet_loading():
+            return network.from_pretrained(
+                folder,
+                use_safetensors=not pickled,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{folder}: cannot be read as {network.__name__} ({reason}); get the files again.") from None
+
+
+def _from_hub(repo: str, allow_pickle: bool) -> Path:
+    wanted = ["*.json", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
+    try:
+        with quiet_loading():
+            return Path(snapshot_download(repo, allow_patterns=wanted))
+    except HFValidationError:
+        raise ModelError(f"{repo}: there is no such folder, and it is no hub id ('owner/name').") from None
+    except (RepositoryNotFoundError, LocalEntryNotFoundError, OSError) as error:
+        gone = isinstance(error, RepositoryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+        reason = "the hub has no such model" if gone else "not on this machine, and the hub cannot be reached"
+        raise ModelError(
+            f"{repo}{describe(repo)}: {reason}; where there is a network run `hf download {repo} --local-dir FOLDER`, "
+            "copy the folder here and give its path instead of the id."
+        ) from None
+
+
+def _require_weights(source: str, folder: Path, allow_pickle: bool) -> None:
+    if list(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
+    if pickled and allow_pickle:
+        return
+    if pickled:
+        raise ModelError(
+            f"{source}: its weights are pickled ({pickled[0]}), and a pickle can run code when it is read; take one "
+            "with .safetensors, or allow pickled weights if you trust where they come from."
+        )
+    raise ModelError(f"{source}: there are no weights (.safetensors) beside {CONFIG_NAME}; get the files again.")

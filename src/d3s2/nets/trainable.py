@@ -1,0 +1,67 @@
+"""The contract of a network that learns, and the two rules that all of them share."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IGNORE = 255
+BACKBONE_LR_SHARE = 0.1
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+EMBEDDING_WORDS = ("relative_position_bias", "position_embed", "level_embed")
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A `Segmenter` that says what its loss is and how fast each of its parts learns."""
+
+    def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+        """The training loss of RGB images in 0..1 on masks of train ids; pixels of 255 have no part in it.
+
+        Draws (dropout, sampled points) come from torch's default generator: fork and seed it around the call.
+        """
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for an optimiser: the backbone at a tenth of `lr`, no decay on norms and embeddings."""
+
+
+def mean_cross_entropy(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    """Cross entropy in float32, averaged over the pixels that are not 255; 0 where all of them are."""
+    total = F.cross_entropy(scores.float(), masks.long(), ignore_index=IGNORE, reduction="sum")
+    return total / (masks != IGNORE).sum().clamp(min=1)
+
+
+def group_parameters(
+    network: nn.Module, lr: float, weight_decay: float, backbone: str | None = None
+) -> list[dict[str, Any]]:
+    """Groups for an optimiser.
+
+    Args:
+        backbone: dotted name of the part that learns at a tenth of `lr`. None: everything learns alike.
+
+    Source: the training recipe of Mask2Former (arXiv 2112.01527).
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter, plain in _parameters(network):
+        inside = backbone is not None and name.startswith(f"{backbone}.")
+        key = f"{'backbone' if inside else 'head'}{'' if plain else ' without decay'}"
+        rate = lr * BACKBONE_LR_SHARE if inside else lr
+        group = groups.setdefault(
+            key, {"name": key, "params": [], "lr": rate, "weight_decay": weight_decay if plain else 0.0}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """Each parameter once: its dotted name, itself, and whether weight decay is for it."""
+    seen: set[int] = set()
+    for prefix, module in network.named_modules():
+        special = isinstance(module, (*NORMS, nn.Embedding))
+        for own, parameter in module.named_parameters(recurse=False):
+            name = f"{prefix}.{own}" if prefix else own
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter, not (special or any(word in own for word in EMBEDDING_WORDS))
