@@ -1,12 +1,12 @@
 """Which mask belongs to which image: how the files of a data set lie in folders, and the pairs that are found."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from os import walk
 from pathlib import Path
 
-from d3s2.base.errors import ConfigError, DataError
+from d3s2.base.errors import DataError
 from d3s2.base.names import choose
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.label_space import LabelSpace
@@ -34,8 +34,7 @@ class Side:
     skip: str | None = None
 
     def __post_init__(self) -> None:
-        if self.pattern.count("*") != 1:
-            raise ConfigError(f"Pattern '{self.pattern}' must hold one '*', which stands for the name of the pair.")
+        assert self.pattern.count("*") == 1
 
     def key(self, relative: Path) -> str | None:
         """The name of the pair that a file belongs to, with its subfolder; None for a file of no pair."""
@@ -77,6 +76,7 @@ class SplitFiles:
         lists: list files below the root, the first that exists is used: a line is a name, the path of an image, or
             the paths of an image and a mask. None: the split is everything in its folders.
         takes: without a list file, the positions in name order (from 0) that belong to the split. Default: all.
+        images: a folder of images of its own.
         masks: a folder of masks of its own.
         num_pairs: the official count, where there is one.
     """
@@ -84,6 +84,7 @@ class SplitFiles:
     folder: str = ""
     lists: tuple[str, ...] = ()
     takes: Callable[[int], bool] | None = None
+    images: str | None = None
     masks: str | None = None
     num_pairs: int | None = None
 
@@ -137,6 +138,10 @@ class Pairing:
         """The pairs as a data set; raises DataError when one of them is not whole."""
         if self.problem:
             raise DataError(self.problem)
+        return self.whole_pairs()
+
+    def whole_pairs(self) -> FileDataset:
+        """The pairs that are whole as a data set; raises DataError when none is."""
         return FileDataset(self.name, self.masks.space, self.entries, self.masks.colour_coded)
 
 
@@ -156,7 +161,7 @@ def pair_files(plan: FolderPlan, split: str, root: Path, masks: str | None = Non
     name = f"{plan.name}/{split}"
     files = choose(plan.splits, split, f"split of {plan.name}")
     base = _base(plan, root)
-    images = _folder(name, "images", plan.images.folders, files, base)
+    images = _folder(name, "images", _folders(plan.images, files.images, files), base)
     found_images = _scan(plan.images, images, name)
     if not found_images:
         raise DataError(_nothing(name, "image", plan.images, images))
@@ -209,8 +214,13 @@ def _base(plan: FolderPlan, root: Path) -> Path:
     return next((root / name for name in plan.inside if (root / name).is_dir()), root)
 
 
-def _folder(name: str, what: str, folders: Sequence[str], files: SplitFiles, base: Path) -> Path:
-    candidates = [base / folder.format(split=files.folder) for folder in folders]
+def _folders(side: Side, own: str | None, files: SplitFiles) -> tuple[str, ...]:
+    folders = (own,) if own is not None else side.folders
+    return tuple(folder.replace("{split}", files.folder) for folder in folders)
+
+
+def _folder(name: str, what: str, folders: Sequence[str], base: Path) -> Path:
+    candidates = [base / folder for folder in folders]
     for candidate in candidates:
         if candidate.is_dir():
             return candidate
@@ -241,26 +251,25 @@ def _find_masks(
     plan: FolderPlan, files: SplitFiles, base: Path, name: str, masks: str | None
 ) -> tuple[MaskFiles, Path, dict[str, Path]]:
     ways = [choose(plan.masks, masks, f"kind of masks of {plan.name}")] if masks else [*plan.masks.values()]
-    present = [way for way in ways if any((base / folder).is_dir() for folder in _mask_folders(way, files))]
-    for way in present:
-        folder = _folder(name, "masks", _mask_folders(way, files), files, base)
-        found = _scan(way.side, folder, name)
-        if found:
-            return way, folder, found
-    way = (present or ways)[0]
-    folder = _folder(name, "masks", _mask_folders(way, files), files, base)
-    lossy = _scan(Side(("",), way.side.pattern, LOSSY_SUFFIXES), folder, name)
+    places = [_folders(way.side, files.masks, files) for way in ways]
+    for way, folders in zip(ways, places, strict=True):
+        if any((base / folder).is_dir() for folder in folders):
+            folder = _folder(name, "masks", folders, base)
+            found = _scan(way.side, folder, name)
+            if found:
+                return way, folder, found
+    folder = _folder(name, "masks", [folder for folders in places for folder in folders], base)
+    _refuse_lossy(name, ways[0].side, folder)
+    raise DataError(_nothing(name, "mask", ways[0].side, folder))
+
+
+def _refuse_lossy(name: str, side: Side, folder: Path) -> None:
+    lossy = _scan(replace(side, suffixes=LOSSY_SUFFIXES), folder, name)
     if lossy:
         raise DataError(
             f"{name}: masks such as {next(iter(lossy.values()))} are stored as JPEG, which changes label values; "
             "expected a format without loss, make them again as PNG."
         )
-    raise DataError(_nothing(name, "mask", way.side, folder))
-
-
-def _mask_folders(way: MaskFiles, files: SplitFiles) -> tuple[str, ...]:
-    folders = (files.masks,) if files.masks else way.side.folders
-    return tuple(folder.format(split=files.folder) for folder in folders)
 
 
 def _nothing(name: str, what: str, side: Side, folder: Path) -> str:

@@ -1,0 +1,230 @@
+"""Any folder of images and masks as a data set, described by a YAML file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from d3s2.base.config import Config, build, read_yaml
+from d3s2.base.errors import ConfigError
+from d3s2.base.names import nearest
+from d3s2.data.label_space import Colour, LabelSpace
+from d3s2.data.pairing import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Rgb = tuple[Channel, Channel, Channel]
+
+
+class SideConfig(Config):
+    """Where images lie."""
+
+    folder: str = "."
+    """Below the root, searched with its subfolders; `{split}` stands for the split's folder."""
+    pattern: str = "*"
+    """File name without extension; `*` is what image and mask have in common."""
+    extensions: tuple[str, ...] | None = None
+    """Default: every format that can be read (for masks: without loss)."""
+    skip: str | None = None
+    """File names without extension, with wildcards, that are passed over."""
+
+
+class MasksConfig(SideConfig):
+    """Where masks lie, and what their values mean."""
+
+    encoding: Literal["index", "colour"] = "index"
+    first_value: Annotated[int, Field(ge=0)] = 0
+    """The value of the first class in an index mask; the others follow."""
+    raw_ids: dict[int, str | int] | None = None
+    """Value in an index mask -> class name (or its position), where values do not simply count up."""
+    ignore_values: tuple[int, ...] = ()
+    """Values of an index mask that are no class; 255 is always one unless it is a class."""
+    ignore_colours: tuple[Rgb, ...] = ()
+    """Colours of a colour-coded mask that are no class."""
+
+
+class SplitConfig(Config):
+    """One split."""
+
+    folder: str | None = None
+    """What `{split}` stands for; default: the split's name."""
+    list_file: str | None = None
+    """A text file that names the pairs; default: everything in the folders."""
+    images: str | None = None
+    """A folder of images of its own."""
+    masks: str | None = None
+    """A folder of masks of its own."""
+
+
+class FolderConfig(Config):
+    """A data set file."""
+
+    name: str
+    root: Path | None = None
+    """Default: the folder of the data set file; a relative path is relative to that."""
+    classes: tuple[str, ...] | str | None = None
+    """Class names, or a text file with one a line; may be left out where the palette names them."""
+    palette: str | tuple[Rgb, ...] | dict[str, Rgb] | None = None
+    """A CSV file with name, r, g, b; or colours in the order of the classes; or colours by class name."""
+    images: SideConfig
+    masks: MasksConfig
+    splits: Annotated[dict[str, SplitConfig | None], Field(min_length=1)]
+
+
+def read_folder_plan(path: Path, root: Path | None = None) -> tuple[FolderPlan, Path]:
+    """The plan that a data set file describes, and the root that it is for.
+
+    Args:
+        path: the YAML file.
+        root: takes the place of the file's own root.
+
+    Raises:
+        ConfigError: the file, its classes or its palette are not what they should be.
+        DataError: the classes contradict themselves.
+    """
+    config = build(FolderConfig, read_yaml(path), str(path))
+    base = root or (path.parent / config.root if config.root else path.parent)
+    space = _space(config, path, base)
+    masks = MaskFiles(_side(config.masks, MASK_SUFFIXES, str(path)), space, config.masks.encoding == "colour")
+    plan = FolderPlan(
+        name=config.name,
+        images=_side(config.images, IMAGE_SUFFIXES, str(path)),
+        masks={config.masks.encoding: masks},
+        splits={name: _split(name, split or SplitConfig(), path) for name, split in config.splits.items()},
+    )
+    return plan, base
+
+
+def _side(config: SideConfig, suffixes: tuple[str, ...], where: str) -> Side:
+    if config.extensions is not None:
+        suffixes = tuple("." + extension.lower().removeprefix(".") for extension in config.extensions)
+    if isinstance(config, MasksConfig) and set(suffixes) & set(LOSSY_SUFFIXES):
+        raise ConfigError(f"{where}: masks cannot be JPEG, which changes label values; make them again as PNG.")
+    if config.pattern.count("*") != 1:
+        raise ConfigError(
+            f"{where}: pattern '{config.pattern}' must hold one '*', which stands for what image and mask share."
+        )
+    return Side((config.folder,), config.pattern, suffixes, config.skip)
+
+
+def _split(name: str, config: SplitConfig, path: Path) -> SplitFiles:
+    beside = (config.list_file, str(path.parent.resolve() / config.list_file)) if config.list_file else ()
+    return SplitFiles(config.folder or name, beside, images=config.images, masks=config.masks)
+
+
+def _space(config: FolderConfig, path: Path, base: Path) -> LabelSpace:
+    colours = _palette(config, path, base)
+    names = _names(config, path, base, colours)
+    masks = config.masks
+    if masks.encoding == "colour" and colours is None:
+        raise ConfigError(f"{path}: masks.encoding is colour, so a palette is needed: a CSV file, or colours inline.")
+    palette, others = _in_order(colours, names, str(path)) if colours is not None else (None, ())
+    return LabelSpace(
+        name=config.name,
+        names=names,
+        raw_ids=_raw_ids(masks, names, str(path)),
+        ignored=masks.ignore_values,
+        palette=palette,
+        ignored_colours=tuple(dict.fromkeys((*masks.ignore_colours, *others))),
+    )
+
+
+def _names(
+    config: FolderConfig, path: Path, base: Path, colours: Sequence[Colour] | dict[str, Colour] | None
+) -> tuple[str, ...]:
+    if isinstance(config.classes, tuple):
+        return config.classes
+    if config.classes is not None:
+        lines = _find(config.classes, path, base, "classes").read_text(encoding="utf-8").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+    if isinstance(colours, dict):
+        return tuple(colours)
+    raise ConfigError(
+        f"{path}: there are no class names; give classes as a list, as a text file with one name a line, or give a "
+        "palette with names."
+    )
+
+
+def _palette(config: FolderConfig, path: Path, base: Path) -> Sequence[Colour] | dict[str, Colour] | None:
+    if isinstance(config.palette, str):
+        return read_palette(_find(config.palette, path, base, "palette"))
+    return config.palette
+
+
+def _in_order(
+    colours: Sequence[Colour] | dict[str, Colour], names: tuple[str, ...], where: str
+) -> tuple[tuple[Colour, ...], tuple[Colour, ...]]:
+    """The colour of each class, and the colours of names that are no class here: those mean IGNORE."""
+    if not isinstance(colours, dict):
+        return tuple(colours), ()
+    for name in names:
+        if name not in colours:
+            hint = nearest(name, colours)
+            raise ConfigError(
+                f"{where}: class '{name}' has no colour in the palette" + (f", did you mean '{hint}'?" if hint else ".")
+            )
+    return tuple(colours[name] for name in names), tuple(colours[name] for name in colours if name not in names)
+
+
+def _raw_ids(masks: MasksConfig, names: tuple[str, ...], where: str) -> dict[int, int]:
+    if masks.raw_ids is None:
+        return {masks.first_value + train: train for train in range(len(names))}
+    by_name = {name: train for train, name in enumerate(names)}
+    raw_ids = {}
+    for value, target in masks.raw_ids.items():
+        if isinstance(target, str) and target not in by_name:
+            hint = nearest(target, names)
+            raise ConfigError(
+                f"{where}: masks.raw_ids gives value {value} to '{target}', which is no class"
+                + (f", did you mean '{hint}'?" if hint else ".")
+            )
+        raw_ids[value] = by_name[target] if isinstance(target, str) else target
+    return raw_ids
+
+
+def _find(name: str, path: Path, base: Path, what: str) -> Path:
+    candidates = [path.parent / name, base / name]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    expected = " or ".join(dict.fromkeys(map(str, candidates)))
+    raise ConfigError(f"{path}: there is no {what} file '{name}', expected {expected}.")
+
+
+def read_palette(path: Path) -> dict[str, Colour]:
+    """The colour of each name in a CSV file: with a header (name, r, g, b in any order), or those four columns.
+
+    Raises:
+        ConfigError: a row is no name with three numbers from 0 to 255, or a name is there twice.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(stream), 1) if row]
+    columns, first = ["name", "r", "g", "b"], 0
+    if rows and not any(cell.isdigit() for cell in rows[0][1]):
+        header = [cell.lower() for cell in rows[0][1]]
+        columns = [_column(header, wanted, str(path)) for wanted in columns]
+        order, first = [header.index(column) for column in columns], 1
+    else:
+        order = [0, 1, 2, 3]
+    colours: dict[str, Colour] = {}
+    for number, row in rows[first:]:
+        cells = [row[position] if position < len(row) else "" for position in order]
+        if not cells[0] or not all(cell.isdigit() and int(cell) <= 255 for cell in cells[1:]):
+            raise ConfigError(f"{path}, line {number}: found {','.join(row)}, expected name,r,g,b with 0 to 255.")
+        if cells[0] in colours:
+            raise ConfigError(f"{path}, line {number}: '{cells[0]}' is there twice; names must differ.")
+        colours[cells[0]] = (int(cells[1]), int(cells[2]), int(cells[3]))
+    if not colours:
+        raise ConfigError(f"{path}: holds no colour, expected lines of name,r,g,b.")
+    return colours
+
+
+HEADERS = {"name": ("name", "class", "label"), "r": ("r", "red"), "g": ("g", "green"), "b": ("b", "blue")}
+
+
+def _column(header: Sequence[str], wanted: str, where: str) -> str:
+    for name in HEADERS[wanted]:
+        if name in header:
+            return name
+    raise ConfigError(f"{where}: the header {','.join(header)} has no column {wanted}, expected name,r,g,b.")
