@@ -1,0 +1,177 @@
+"""The page: one self-contained HTML file of everything that a run left behind."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from d3s2.report.figures import (
+    ClassFrequencies,
+    EnergyTrace,
+    class_figure,
+    energy_figure,
+    frequency_figure,
+    miou_figure,
+    to_svg,
+)
+from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow, tile_png
+from d3s2.report.records import Results
+from d3s2.report.tables import NONE, Table, class_table, measured, results_table, time_text
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one stage took.
+
+    Args:
+        stage: its name.
+        wall_s: wall time in seconds.
+        peak_memory_gib: the most memory that was held; None where it was not measured.
+        note: whatever helps to read the numbers, for example '1.4 x an unguided sample'.
+    """
+
+    stage: str
+    wall_s: float
+    peak_memory_gib: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything a page can show; what a run did not make stays out of it.
+
+    Args:
+        title: of the page, for example 'scenes, distilled to 1 %'.
+        subtitle: a sentence below it.
+        date: when the run ended.
+        asked: what was asked for, label -> value, in order.
+        results: table of an evaluation.
+        frequencies: of the classes in the full set, a random and the chosen one.
+        gallery: masks and images.
+        energies: over the steps of sampling.
+        cost: a row a stage.
+        provenance: versions, commit, hardware, digests, label -> value, in order.
+        folder: the distilled set, as the reader would type it.
+        notes: sentences that a reader of the numbers should know.
+    """
+
+    title: str
+    subtitle: str = ""
+    date: str = ""
+    asked: Mapping[str, str] = field(default_factory=dict)
+    results: Results | None = None
+    frequencies: ClassFrequencies | None = None
+    gallery: Gallery | None = None
+    energies: tuple[EnergyTrace, ...] = ()
+    cost: tuple[CostRow, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One number at the top of the page and what it means."""
+
+    number: str
+    meaning: str
+
+
+def render(content: ReportContent) -> str:
+    """The page as HTML with everything inline; nothing is loaded from anywhere. The same text from the same content."""
+    results = content.results
+    return _template().render(
+        content=content,
+        headlines=headlines(results) if results else [],
+        results_table=results_table(results) if results else None,
+        students=[_student_views(results, student) for student in results.students] if results else [],
+        frequency_svg=_svg(frequency_figure(content.frequencies)) if content.frequencies else None,
+        energy_svg=_svg(energy_figure(content.energies)) if content.energies else None,
+        gallery=_gallery_view(content.gallery) if content.gallery else None,
+        cost_table=cost_table(content.cost) if content.cost else None,
+    )
+
+
+def headlines(results: Results) -> list[Headline]:
+    """The numbers that a reader looks for first, of the first student."""
+    student = results.students[0]
+    distilled, random = results.row("distilled", student), results.row("random", student)
+    lines = []
+    over_random, of_all = results.ratio("distilled", "random", student), results.ratio("distilled", "all", student)
+    if over_random is not None:
+        lines.append(Headline(f"×{over_random:.2f}", "mIoU of the distilled set over a random one of its size"))
+    if distilled and random and distilled.miou_mean is not None:
+        versus = f", against {measured(random.miou_mean, random.miou_std)} % for random"
+        lines.append(Headline(f"{measured(distilled.miou_mean, None)} %", f"mIoU after training on it{versus}"))
+    if of_all is not None:
+        lines.append(Headline(f"{100 * of_all:.0f} %", "of the mIoU that all real data gives"))
+    everything = results.row("all", student)
+    if distilled and everything and everything.items:
+        share = 100 * distilled.items / everything.items
+        lines.append(Headline(f"{distilled.items:,}", f"images, {share:.2g} % of the {everything.items:,} real ones"))
+    return lines
+
+
+def cost_table(cost: tuple[CostRow, ...]) -> Table:
+    """A row a stage, and their sum."""
+    rows = [(row.stage, time_text(row.wall_s), _memory(row.peak_memory_gib), row.note) for row in cost]
+    if len(rows) > 1:
+        peaks = [row.peak_memory_gib for row in cost if row.peak_memory_gib is not None]
+        total = time_text(sum(row.wall_s for row in cost))
+        rows.append(("in all", total, _memory(max(peaks, default=None)), ""))
+    emphasis = (len(rows) - 1,) if len(rows) > 1 else ()
+    return Table(("stage", "time", "peak memory", ""), tuple(rows), (False, True, True, False), emphasis)
+
+
+def _student_views(results: Results, student: str) -> dict[str, Any]:
+    rows = results.of(student)
+    scored = any(row.miou_mean is not None for row in rows)
+    per_class = any(row.iou_per_class for row in rows)
+    return {
+        "name": student,
+        "miou_svg": _svg(miou_figure(results, student)) if scored else None,
+        "class_svg": _svg(class_figure(results, student)) if per_class else None,
+        "class_table": class_table(results, student) if per_class else None,
+    }
+
+
+def _gallery_view(gallery: Gallery) -> dict[str, Any]:
+    columns = gallery.columns
+    return {
+        "captions": [COLUMNS[column] for column in columns],
+        "rows": [
+            {"tiles": [_tile_uri(gallery, row, column) for column in columns], "note": row.note} for row in gallery.rows
+        ],
+        "legend": [(gallery.space.names[index], _hex(gallery, index)) for index in gallery.classes()],
+        "small": gallery.rows[0].mask.shape[1] < 256,
+    }
+
+
+def _tile_uri(gallery: Gallery, row: GalleryRow, column: str) -> str | None:
+    tile = gallery.tile(row, column)
+    return None if tile is None else "data:image/png;base64," + base64.b64encode(tile_png(tile)).decode()
+
+
+def _hex(gallery: Gallery, index: int) -> str:
+    return "#" + bytes(gallery.space.colours[index].tolist()).hex()
+
+
+def _svg(figure: Any) -> Markup:
+    # Names of classes and sets inside were escaped by the writer of the SVG.
+    return Markup(to_svg(figure))
+
+
+def _memory(memory_gib: float | None) -> str:
+    return NONE if memory_gib is None else f"{memory_gib:.1f} GiB"
+
+
+@cache
+def _template() -> Template:
+    text = files("d3s2.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(text)
