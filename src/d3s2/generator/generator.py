@@ -15,6 +15,7 @@ from torch import Tensor
 from d3s2.base.config import Config
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.compact_adapter import CompactSettings, load_compact
+from d3s2.generator.controlnet import ControlNetSettings, load_controlnet
 from d3s2.generator.denoiser import Denoiser
 
 
@@ -69,4 +70,5 @@ class Loader:
 
 GENERATORS: dict[str, Loader] = {
     "compact": Loader(CompactSettings, load_compact),
+    "controlnet": Loader(ControlNetSettings, load_controlnet),
 }

@@ -1,0 +1,203 @@
+"""What the generators on Stable Diffusion 1.x and 2.x share: parts, latents, text, and predictions turned into x0.
+
+| name   | symbol                | meaning                                        |
+|--------|-----------------------|------------------------------------------------|
+| output | e, v or x0            | what the diffusion network predicts              |
+| alpha  | sqrt(alpha-bar_t)     | share of the signal                              |
+| sigma  | sqrt(1 - alpha-bar_t) | share of the noise                               |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from d3s2.base.errors import ModelError
+from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator.parts import DTYPES, ComputeSettings, SourceSettings, digest_of, load_files, load_part, prepared
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""(x, time) -> raw output of the diffusion network, its conditions bound inside; x holds the batch once, or twice
+(unconditional, conditional)."""
+
+SCHEDULES: dict[str, Any] = {"ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
+
+
+class StableDiffusionSettings(SourceSettings):
+    """Settings of every generator on Stable Diffusion.
+
+    Args:
+        model: hub id or folder of a Stable Diffusion 1.x or 2.x pipeline.
+        tiny_decoder: hub id or folder of an AutoencoderTiny, which decodes for guidance; the full autoencoder still
+            decodes the final image. The full one's decode and its gradient cost more than the diffusion network.
+        schedule: how steps are spaced over the noise levels; 'dpm-solver' goes with that sampler.
+        compute: how the networks run.
+    """
+
+    model: str
+    tiny_decoder: str | None = None
+    schedule: Literal["ddim", "dpm-solver"] = "ddim"
+    compute: ComputeSettings = ComputeSettings()
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """The parts, frozen, on one device."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    tiny: AutoencoderTiny | None
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: SchedulerMixin
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.unet.device
+
+    @property
+    def pixels_per_cell(self) -> int:
+        """Side of the square of pixels that becomes one cell of the latent."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def max_tokens(self) -> int:
+        """What the text encoder reads at once, start and end included."""
+        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, start and end included."""
+        return len(self.tokenizer(text, verbose=False).input_ids)
+
+    def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
+        """Shape of the latent of an image; raises ModelError for a size that the autoencoder does not divide."""
+        side = self.pixels_per_cell
+        height, width = size_px
+        if height % side or width % side or not height or not width:
+            near = [max(1, round(pixels / side)) * side for pixels in size_px]
+            raise ModelError(
+                f"This autoencoder works on sizes that divide by {side}, got {height} x {width} px (height x width); "
+                f"set size to [{near[0]}, {near[1]}]."
+            )
+        return (self.vae.config.latent_channels, height // side, width // side)
+
+    def encode_prompts(self, prompts: list[str]) -> Float[Tensor, "b t d"]:
+        """Embeddings of prompts that fit the text encoder, padded to what it reads."""
+        read = self.tokenizer(
+            prompts, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
+        )
+        return self.encode_tokens(read.input_ids, read.attention_mask)
+
+    @torch.no_grad()
+    def encode_tokens(self, tokens: Int[Tensor, "b t"], seen: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        """Embeddings of token ids; `seen` is 0 at padding, and used by text encoders that were trained with it."""
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        mask = seen.to(self.device) if masked else None
+        return self.text_encoder(tokens.to(self.device), attention_mask=mask)[0].to(self.unet.dtype)
+
+    def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
+        """RGB images in 0..1 (not clamped), differentiable."""
+        decoder = self.tiny if for_guidance and self.tiny is not None else self.vae
+        shift = getattr(decoder.config, "shift_factor", None) or 0.0
+        scaled = latents / decoder.config.scaling_factor + shift
+        return (decoder.decode(scaled.to(decoder.dtype)).sample.to(latents.dtype) + 1) / 2
+
+    def denoiser(self, predict: Predict, guidance_scale: float) -> Denoiser:
+        """A network with its conditions as a `Denoiser`, under classifier-free guidance unless the scale is 1."""
+        kind = self.scheduler.config.prediction_type
+
+        def denoise(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
+            stacked = x if guidance_scale == 1.0 else torch.cat([x, x])
+            time = torch.full((len(stacked),), level.time, device=x.device)
+            output = predict(stacked.to(self.unet.dtype), time).to(x.dtype)
+            if guidance_scale != 1.0:
+                unconditional, conditional = output.chunk(2)
+                output = unconditional + guidance_scale * (conditional - unconditional)
+            return clean_of(output, x, level, kind)
+
+        return denoise
+
+    def weight_digests(self) -> dict[str, str]:
+        """Part -> digest of its weights, for a manifest."""
+        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder, "tiny_decoder": self.tiny}
+        return {name: digest_of(part) for name, part in parts.items() if part is not None}
+
+
+def clean_of(
+    output: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"], level: Level, prediction_type: str
+) -> Float[Tensor, "b c h w"]:
+    """x0 from what a network predicts at one level.
+
+    Raises:
+        ModelError: an unknown kind of prediction, or noise predicted where no signal is left.
+    Source: e, arXiv 2006.11239 equation 15; v = alpha e - sigma x0, arXiv 2202.00512 appendix D.
+    """
+    if prediction_type == "sample":
+        return output
+    if prediction_type == "v_prediction":
+        return level.alpha * x - level.sigma * output
+    if prediction_type == "epsilon" and level.alpha > 0:
+        return (x - level.sigma * output) / level.alpha
+    raise ModelError(
+        f"A model with prediction_type '{prediction_type}' cannot be sampled from a level with signal "
+        f"{level.alpha:g}; use one that predicts epsilon (without zero terminal SNR), v_prediction or sample."
+    )
+
+
+def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.device) -> StableDiffusion:
+    """The parts in `settings.model`; raises ModelError where one is missing or they do not fit together."""
+    compute, dtype = settings.compute, DTYPES[settings.compute.dtype]
+    unet = load_part(UNet2DConditionModel, settings.model, "unet", settings, dtype)
+    if unet.config.addition_embed_type is not None:
+        raise ModelError(f"{settings.model}: is of the SDXL family; use Stable Diffusion 1.x or 2.x.")
+    vae = load_part(AutoencoderKL, settings.model, "vae", settings)
+    tiny = settings.tiny_decoder and load_part(AutoencoderTiny, settings.tiny_decoder, None, settings)
+    text_encoder = load_part(CLIPTextModel, settings.model, "text_encoder", settings, dtype)
+    tokenizer = load_files(CLIPTokenizer, settings.model, "tokenizer", settings)
+    own = load_files(DDIMScheduler, settings.model, "scheduler", settings)
+    _require_fit(settings.model, unet, vae, text_encoder, tokenizer)
+    if compute.vae_slicing:
+        vae.enable_slicing()
+    if compute.vae_tiling:
+        vae.enable_tiling()
+    if compute.gradient_checkpointing:
+        vae.enable_gradient_checkpointing()
+    return StableDiffusion(
+        unet=prepared(unet.to(device), compute),
+        vae=vae.to(device),
+        tiny=tiny.to(device) if tiny else None,
+        text_encoder=text_encoder.to(device),
+        tokenizer=tokenizer,
+        scheduler=SCHEDULES[settings.schedule].from_config(own.config),
+    )
+
+
+def _require_fit(source: str, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any) -> None:
+    if len(tokenizer) != text_encoder.config.vocab_size:
+        raise ModelError(
+            f"{source}: the tokenizer knows {len(tokenizer)} tokens, the text encoder "
+            f"{text_encoder.config.vocab_size}; the folder 'tokenizer' is missing or of another model."
+        )
+    if unet.config.cross_attention_dim != text_encoder.config.hidden_size:
+        raise ModelError(
+            f"{source}: the diffusion network reads text of {unet.config.cross_attention_dim} channels, the text "
+            f"encoder writes {text_encoder.config.hidden_size}; take both from one pipeline."
+        )
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise ModelError(
+            f"{source}: the diffusion network takes {unet.config.in_channels} channels, a latent has "
+            f"{vae.config.latent_channels}; use a text-to-image model, not one for inpainting or depth."
+        )
