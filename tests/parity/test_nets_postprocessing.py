@@ -29,6 +29,7 @@ def test_argmax_and_distribution_equal_transformers_post_processing(
     theirs = processor.post_process_semantic_segmentation(
         output, target_sizes=[size, size], return_segmentation_scores=True
     )
+    assert len(seen.argmax(dim=1).unique()) > 1
     for scores, expected in zip(seen, theirs, strict=True):
         assert torch.equal(scores.argmax(dim=0), expected["segmentation"])
         mass = expected["segmentation_scores"]

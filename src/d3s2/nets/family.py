@@ -80,10 +80,12 @@ class AdaptedSegmenter(nn.Module):
         self.layers = {name: choose(family.layers, name, f"layer of {family.network.__name__}") for name in chosen}
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Segmentation:
-        with listening(self.network, self.layers) as features:
+        with listening(self.network, self.layers) as heard:
             output = self.network(self.preprocessing(images))
         scores = self.family.scores(output, (images.shape[-2], images.shape[-1]))
-        return Segmentation(scores=merge_scores(scores, self.groups), features=features)
+        return Segmentation(
+            scores=merge_scores(scores, self.groups), features={name: heard[name] for name in self.layers}
+        )
 
     def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
         name = self.family.network.__name__
@@ -99,7 +101,7 @@ class AdaptedSegmenter(nn.Module):
 
 @contextmanager
 def listening(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[dict[str, Tensor]]:
-    """Yields a dict that one forward pass inside fills: layer name -> feature map, in the order of `layers`."""
+    """Yields a dict that one forward pass inside fills: layer name -> feature map."""
     heard: dict[str, Tensor] = {}
     hooks = []
     for name, layer in layers.items():

@@ -28,6 +28,7 @@ from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.unet import CompactUNet
 
 STAGE_NAMES = ["stage1", "stage2", "stage3", "stage4"]
+HEAD_PARTS = frozenset({"classifier", "layernorm", "pooler", "decode_head"})
 DROP_PATH = 0.3  # of Swin and ConvNeXt under a segmentation head, as Mask2Former and UPerNet train them
 
 SWINS: dict[str, dict[str, Any]] = {
@@ -71,7 +72,7 @@ def new_segmenter(
         return net
     if isinstance(net, CompactUNet):
         raise UsageError(f"{architecture} has no backbone of its own; leave out backbone '{backbone}'.")
-    _fill_backbone(net, locate(backbone, allow_pickle=allow_pickle), str(backbone), allow_pickle)
+    fill_backbone(net, backbone, allow_pickle=allow_pickle)
     return net
 
 
@@ -82,7 +83,7 @@ def _compact(num_classes: int) -> Network:
 def _segformer(shape: Mapping[str, Any]) -> Callable[[int], Network]:
     def build(num_classes: int) -> Network:
         config = SegformerConfig(num_labels=num_classes, **shape)
-        return _adapted(SegformerForSemanticSegmentation(config), SEGFORMER)
+        return adapted(SegformerForSemanticSegmentation(config), SEGFORMER)
 
     return build
 
@@ -90,7 +91,7 @@ def _segformer(shape: Mapping[str, Any]) -> Callable[[int], Network]:
 def _mask2former(swin: Mapping[str, Any]) -> Callable[[int], Network]:
     def build(num_classes: int) -> Network:
         config = Mask2FormerConfig(backbone_config=_swin(swin), num_labels=num_classes)
-        return _adapted(Mask2FormerForUniversalSegmentation(config), MASK2FORMER)
+        return adapted(Mask2FormerForUniversalSegmentation(config), MASK2FORMER)
 
     return build
 
@@ -100,7 +101,7 @@ def _upernet(backbone: Callable[[], Any], coarse_channels: int) -> Callable[[int
         config = UperNetConfig(
             backbone_config=backbone(), auxiliary_in_channels=coarse_channels, num_labels=num_classes
         )
-        return _adapted(UperNetForSemanticSegmentation(config), UPERNET)
+        return adapted(UperNetForSemanticSegmentation(config), UPERNET)
 
     return build
 
@@ -114,17 +115,28 @@ def _convnext_tiny() -> ConvNextConfig:
     return ConvNextConfig(**shape, drop_path_rate=DROP_PATH, out_features=STAGE_NAMES)
 
 
-def _adapted(network: Any, family: Family) -> AdaptedSegmenter:
+def adapted(network: Any, family: Family) -> AdaptedSegmenter:
+    """A network of transformers whose labels are the classes, with ImageNet's normalisation."""
     groups = tuple((label,) for label in range(network.config.num_labels))
     return AdaptedSegmenter(network, family, Preprocessing(divisor=family.divisor), groups)
 
 
-def _fill_backbone(net: AdaptedSegmenter, folder: Path, source: str, allow_pickle: bool) -> None:
+def fill_backbone(net: AdaptedSegmenter, source: str | Path, *, allow_pickle: bool = False) -> None:
+    """Gives the network's backbone the weights of a pretrained one, for example of an ImageNet classifier.
+
+    Args:
+        source: local folder or hub id.
+        allow_pickle: also read weights that are not safetensors.
+
+    Raises:
+        ModelError: nothing is there, or its shape is another.
+    """
+    folder = locate(source, allow_pickle=allow_pickle)
     target = net.network.get_submodule(net.family.backbone)
     loaded, info = load_weights(type(target), folder, allow_pickle, config=target.config, dtype=torch.float32)
-    # a classifier's head is left over, and a classifier has no norms for the stages; anything else is another shape
+    # a classifier has no norms for the single stages, and brings a head that is of no use here
     missing = [key for key in info["missing_keys"] if "hidden_states_norms" not in key]
-    surplus = [key for key in info["unexpected_keys"] if key.split(".")[0] not in HEAD_PARTS]
+    surplus = [key for key in info["unexpected_keys"] if not HEAD_PARTS.intersection(key.split("."))]
     if missing or surplus:
         raise ModelError(
             f"{source}: is no backbone for this network ({len(missing)} weights missing, {len(surplus)} too many, for "
@@ -132,8 +144,6 @@ def _fill_backbone(net: AdaptedSegmenter, folder: Path, source: str, allow_pickl
         )
     target.load_state_dict(loaded.state_dict())
 
-
-HEAD_PARTS = ("classifier", "layernorm", "pooler", "decode_head")
 
 ARCHITECTURES: dict[str, Callable[[int], Network]] = {
     "compact-unet": _compact,

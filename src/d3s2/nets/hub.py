@@ -1,8 +1,7 @@
-"""Where a network's files are: a local folder, or the hub's cache; and what is known of published ones."""
+"""Where a network's files are: a local folder, or the hub's cache."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +10,10 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, R
 from transformers.utils import logging as transformers_logging
 
 from d3s2.base.errors import ModelError
+from d3s2.nets.network_cards import FILES, describe, how_to_get
 
 CONFIG_NAME = "config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-
-
-@dataclass(frozen=True)
-class Published:
-    """What is known of a network on the hub.
-
-    Args:
-        knows: the data set whose classes it predicts, or was pretrained on.
-        licence: as its card states it.
-        size_mb: of its weights in float32, 4 bytes a parameter.
-    """
-
-    knows: str
-    licence: str
-    size_mb: int
-
-
-NVIDIA = "other (NVIDIA Source Code Licence: research and evaluation only)"
-META = "other (see the card)"
-
-PUBLISHED: dict[str, Published] = {
-    "facebook/mask2former-swin-tiny-ade-semantic": Published("ADE20K", META, 190),
-    "facebook/mask2former-swin-small-ade-semantic": Published("ADE20K", META, 275),
-    "facebook/mask2former-swin-large-ade-semantic": Published("ADE20K", META, 862),
-    "facebook/maskformer-resnet50-coco-stuff": Published("COCO-Stuff", META, 166),
-    "nvidia/segformer-b0-finetuned-ade-512-512": Published("ADE20K", NVIDIA, 15),
-    "nvidia/segformer-b4-finetuned-ade-512-512": Published("ADE20K", NVIDIA, 257),
-    "openmmlab/upernet-swin-tiny": Published("ADE20K", "MIT", 240),
-    "openmmlab/upernet-convnext-tiny": Published("ADE20K", "MIT", 241),
-    "microsoft/swin-tiny-patch4-window7-224": Published("ImageNet", "Apache-2.0", 113),
-    "nvidia/mit-b0": Published("ImageNet", NVIDIA, 14),
-    "facebook/convnext-tiny-224": Published("ImageNet", "Apache-2.0", 114),
-}
-"""Networks that the recipes and the docs name, for messages and for `d3s2 doctor`."""
 
 
 def locate(source: str | Path, *, allow_pickle: bool = False) -> Path:
@@ -67,12 +33,6 @@ def locate(source: str | Path, *, allow_pickle: bool = False) -> Path:
         raise ModelError(f"{source}: there is no segmentation network here; give a folder that holds {CONFIG_NAME}.")
     _require_weights(str(source), folder, allow_pickle)
     return folder
-
-
-def describe(repo: str) -> str:
-    """What is known of a published network, for messages: licence, size and classes; empty where nothing is."""
-    known = PUBLISHED.get(repo)
-    return f" (licence {known.licence}; about {known.size_mb} MB; {known.knows})" if known else ""
 
 
 @contextmanager
@@ -111,7 +71,7 @@ def load_weights(network: Any, folder: Path, allow_pickle: bool, **options: Any)
 
 
 def _from_hub(repo: str, allow_pickle: bool) -> Path:
-    wanted = ["*.json", "*.safetensors", *(["*.bin"] if allow_pickle else [])]
+    wanted = [*FILES, *(["*.bin"] if allow_pickle else [])]
     try:
         with quiet_loading():
             return Path(snapshot_download(repo, allow_patterns=wanted))
@@ -121,8 +81,8 @@ def _from_hub(repo: str, allow_pickle: bool) -> Path:
         gone = isinstance(error, RepositoryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
         reason = "the hub has no such model" if gone else "not on this machine, and the hub cannot be reached"
         raise ModelError(
-            f"{repo}{describe(repo)}: {reason}; where there is a network run `hf download {repo} --local-dir FOLDER`, "
-            "copy the folder here and give its path instead of the id."
+            f"{repo}{describe(repo)}: {reason}; where there is a network run `{how_to_get(repo)}`, copy the "
+            "folder here and give its path instead of the id."
         ) from None
 
 

@@ -38,7 +38,7 @@ def group_labels(where: str, known: Sequence[str], wanted: Sequence[str], label_
     for name in table:
         if name not in wanted:
             raise ModelError(
-                f"{where}: the label map names class '{name}', which the data set has not{_hint(name, wanted)}."
+                f"{where}: the label map names class '{name}', which the data set has not{_hint(name, wanted)}"
             )
     groups = tuple(_labels_of(where, name, table.get(name, name), known) for name in wanted)
     _require_disjoint(where, groups, known, wanted)
@@ -97,7 +97,7 @@ def _label_id(where: str, name: str, label: str | int, known: Sequence[str]) -> 
         raise ModelError(f"{where}: the network has several labels called '{label}'; map class '{name}' to ids.")
     if label not in known:
         raise ModelError(
-            f"{where}: class '{name}' is mapped to '{label}', which is no label of the network{_hint(label, known)}."
+            f"{where}: class '{name}' is mapped to '{label}', which is no label of the network{_hint(label, known)}"
         )
     return known.index(label)
 
@@ -116,7 +116,7 @@ def _require_disjoint(where: str, groups: Groups, known: Sequence[str], wanted: 
 
 def _hint(name: str, known: Sequence[str]) -> str:
     near = nearest(name, known)
-    return f"; did you mean '{near}'" if near else f"; known are {_listed(known)}"
+    return f"; did you mean '{near}'?" if near else f"; known are {_listed(known)}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -111,7 +111,9 @@ def _load_network(family: Family, source: str, folder: Path, allow_pickle: bool)
             "random; take the network that was trained for segmentation, not its backbone."
         )
     if getattr(network, "auxiliary_head", None) is not None:
-        network.auxiliary_head = None  # serves training only, and costs a full set of scores
+        # serves training only, and costs a full set of scores
+        network.auxiliary_head = None
+        network.config.use_auxiliary_head = False
     return network
 
 

@@ -16,7 +16,7 @@ Source: arXiv 2112.01527, section 3.3; sampling of points by uncertainty: arXiv 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -42,8 +42,8 @@ class Targets:
         ignored: 1 where a pixel has no part in the loss.
     """
 
-    classes: list[Int64[Tensor, " n"]]
-    masks: list[Float[Tensor, "n h w"]]
+    classes: list[Int64[Tensor, "..."]]
+    masks: list[Float[Tensor, "_n h w"]]
     ignored: Float[Tensor, "b 1 h w"]
 
 
@@ -154,7 +154,7 @@ def uncertain_points(
     count = len(logits)
     drawn = torch.rand(count, int(criterion.num_points * criterion.oversample_ratio), 2, device=logits.device)
     doubt = -sample(logits, drawn)[:, 0].abs()
-    doubt = doubt.masked_fill(_weights(ignored, drawn) < SMALLEST_WEIGHT, -torch.inf)
+    doubt = doubt.masked_fill(_weights(ignored, drawn) == 0, -torch.inf)
     num_unsure = int(criterion.importance_sample_ratio * criterion.num_points)
     chosen = doubt.topk(num_unsure, dim=1).indices
     unsure = drawn.gather(1, chosen[..., None].expand(-1, -1, 2))
@@ -162,13 +162,16 @@ def uncertain_points(
     return torch.cat([unsure, others], dim=1)
 
 
-def sample(maps: Float[Tensor, "n c h w"], points: Float[Tensor, "n p 2"]) -> Float[Tensor, "n c p"]:
-    """Bilinear values at points (x, y) in 0..1."""
-    return F.grid_sample(maps, (2 * points - 1)[:, :, None], align_corners=False)[..., 0]
+def sample(
+    maps: Float[Tensor, "n c h w"], points: Float[Tensor, "n p 2"], outside: Literal["zeros", "border"] = "zeros"
+) -> Float[Tensor, "n c p"]:
+    """Bilinear values at points (x, y) in 0..1; `outside` is what the neighbours beyond the edge count as."""
+    return F.grid_sample(maps, (2 * points - 1)[:, :, None], padding_mode=outside, align_corners=False)[..., 0]
 
 
 def _weights(ignored: Tensor, points: Tensor) -> Tensor:
-    return (1 - sample(ignored, points)[:, 0]).clamp(min=0)
+    weights = 1 - sample(ignored, points, outside="border")[:, 0]
+    return weights.masked_fill(weights < SMALLEST_WEIGHT, 0)
 
 
 def _share(labels: Tensor, weights: Tensor) -> Tensor:

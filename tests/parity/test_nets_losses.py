@@ -1,0 +1,145 @@
+"""Training losses against transformers' own, and what ignored pixels may not do."""
+
+import pytest
+import torch
+from tiny_networks import tiny_network
+from torch import Tensor
+
+from d3s2.nets.family import AdaptedSegmenter
+from d3s2.nets.loading import NETWORKS
+from d3s2.nets.mask2former_loss import Targets, layer_loss, read_targets
+from d3s2.nets.preprocessing import Preprocessing
+
+SIZE = (64, 96)
+TRAINED = ("mask2former", "segformer", "upernet")
+
+
+def student(kind: str) -> AdaptedSegmenter:
+    preprocessing = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    groups = tuple((label,) for label in range(4))
+    # evaluation mode: no dropout, so both sides see one network; the losses draw their points all the same
+    return AdaptedSegmenter(tiny_network(kind).eval(), NETWORKS[kind], preprocessing, groups)
+
+
+def batch(seed: int = 1) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 3, *SIZE, generator=generator)
+    blocks = torch.randint(0, 4, (3, 4, 6), generator=generator, dtype=torch.uint8)
+    blocks[0].clamp_(max=1)  # images differ in the classes that they hold
+    return images, blocks.repeat_interleave(16, dim=1).repeat_interleave(16, dim=2)
+
+
+def seeded_loss(net: AdaptedSegmenter, images: Tensor, masks: Tensor, seed: int = 7) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return net.loss(images, masks)
+
+
+def transformers_loss(net: AdaptedSegmenter, images: Tensor, masks: Tensor, seed: int = 7) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if "Mask2Former" not in type(net.network).__name__:
+            return net.network(images, labels=masks.long()).loss
+        labels = [mask.unique().long() for mask in masks]
+        binary = [(mask == present[:, None, None]).float() for mask, present in zip(masks, labels, strict=True)]
+        return net.network(images, mask_labels=binary, class_labels=labels).loss
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_a_training_step_equals_transformers_own_without_ignored_pixels(kind: str) -> None:
+    images, masks = batch()
+    ours, theirs = student(kind), student(kind)
+    steps = ((ours, seeded_loss), (theirs, transformers_loss))
+    for net, loss_of in steps:
+        optimiser = torch.optim.AdamW(net.parameter_groups(lr=1e-3, weight_decay=0.05))
+        loss_of(net, images, masks).backward()
+        optimiser.step()
+    torch.testing.assert_close(
+        seeded_loss(ours, images, masks), transformers_loss(theirs, images, masks), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("kind", ["segformer", "upernet"])
+def test_the_cross_entropy_of_transformers_ignores_the_same_pixels(kind: str) -> None:
+    images, masks = batch()
+    masks[:, 10:40, 5:50] = 255
+    net = student(kind)
+    torch.testing.assert_close(seeded_loss(net, images, masks), transformers_loss(net, images, masks))
+
+
+def logits(requires_grad: bool = False) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    classes = torch.randn(3, 7, 5, generator=generator)
+    return classes, (3 * torch.randn(3, 7, *SIZE, generator=generator)).requires_grad_(requires_grad)
+
+
+def seeded_layer_loss(net: AdaptedSegmenter, classes: Tensor, queries: Tensor, targets: Targets) -> Tensor:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        return layer_loss(net.network, classes, queries, targets)
+
+
+def hidden_band() -> tuple[Tensor, Tensor]:
+    """Masks with an ignored band, and the band's inside: a point there reads ignored pixels only."""
+    masks = batch()[1]
+    masks[:, 20:45] = 255
+    inside = torch.zeros(SIZE, dtype=torch.bool)
+    inside[21:44] = True
+    return masks, inside
+
+
+def test_what_the_network_says_under_ignored_pixels_changes_nothing() -> None:
+    net, (masks, inside) = student("mask2former"), hidden_band()
+    classes, queries = logits()
+    other = torch.where(inside, -queries.flip(1) + 5, queries)
+    targets = read_targets(masks)
+    torch.testing.assert_close(
+        seeded_layer_loss(net, classes, queries, targets), seeded_layer_loss(net, classes, other, targets)
+    )
+
+
+def test_no_gradient_reaches_the_network_from_ignored_pixels() -> None:
+    net, (masks, inside) = student("mask2former"), hidden_band()
+    classes, queries = logits(requires_grad=True)
+    seeded_layer_loss(net, classes, queries, read_targets(masks)).backward()
+    assert queries.grad is not None
+    assert queries.grad[..., inside].abs().max() == 0
+    assert queries.grad[..., ~inside].abs().max() > 0
+
+
+def test_the_classes_under_ignored_pixels_change_nothing_while_transformers_counts_them_as_background() -> None:
+    net = student("mask2former")
+    images, whole = batch()
+    losses, theirs = [], []
+    for hidden_class in (0, 3):
+        annotated = whole.clone()
+        annotated[:, 20:45] = hidden_class
+        masks = annotated.clone()
+        masks[:, 20:45] = 255
+        losses.append(seeded_loss(net, images, masks))
+        theirs.append(transformers_loss(net, images, annotated))
+    torch.testing.assert_close(losses[0], losses[1])
+    assert not torch.allclose(theirs[0], theirs[1])
+    with_band, classes = read_targets(masks), logits()[0]
+    background = Targets(with_band.classes, with_band.masks, torch.zeros_like(with_band.ignored))
+    queries = logits()[1]
+    assert not torch.allclose(
+        seeded_layer_loss(net, classes, queries, with_band), seeded_layer_loss(net, classes, queries, background)
+    )
+
+
+def test_an_image_without_a_single_label_has_no_part() -> None:
+    net = student("mask2former")
+    images, masks = batch()
+    masks[2] = 255
+    torch.testing.assert_close(seeded_loss(net, images, masks), seeded_loss(net, images[:2], masks[:2]))
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_a_batch_without_a_single_label_costs_nothing(kind: str) -> None:
+    net = student(kind)
+    images, masks = batch()
+    loss = seeded_loss(net, images, torch.full_like(masks, 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is None or bool((p.grad == 0).all()) for p in net.parameters())
