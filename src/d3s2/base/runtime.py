@@ -69,11 +69,15 @@ def commit() -> str | None:
     return done.stdout.strip() if tracked.returncode == 0 else None
 
 
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory and accelerator, for results that others compare with."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found: dict[str, Any] = {"cpu": _cpu_name(), "cores": cores, "memory_gib": round(memory_gib, 1)}
+    found: dict[str, Any] = {"cpu": _cpu_name(), "cores": num_cores(), "memory_gib": round(memory_gib, 1)}
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     return found

@@ -16,9 +16,10 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.dataset import FileDataset, SegmentationDataset
 from d3s2.data.image_files import read_8bit_mask
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.data.label_space import LabelSpace
 
 LAYOUT_SIZE = (12, 16)
 """(height, width) of the coarse grid that stands for a mask where near-duplicates are looked for."""

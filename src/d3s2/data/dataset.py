@@ -12,8 +12,9 @@ from PIL import Image
 
 from d3s2.base.errors import DataError
 from d3s2.base.files import sha256_text
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import read_image, read_mask
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.data.label_space import LabelSpace
 
 Fit = Literal["stretch", "crop", "pad"]
 

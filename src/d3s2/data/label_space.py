@@ -10,11 +10,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
+from d3s2.base.train_ids import IGNORE, MAX_CLASSES
 
-IGNORE = 255
-"""The train id of pixels that are never a class."""
-
-MAX_CLASSES = 255
 Colour = tuple[int, int, int]
 
 

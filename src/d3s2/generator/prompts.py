@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.data.label_space import IGNORE
+from d3s2.base.train_ids import IGNORE
 
 PLACE = "{classes}"
 CountTokens = Callable[[str], int]

@@ -24,7 +24,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.nets.trainable import IGNORE
+from d3s2.base.train_ids import IGNORE
 
 SMALLEST_WEIGHT = 1e-6
 

@@ -7,7 +7,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORE = 255
+from d3s2.base.train_ids import IGNORE
+
 BACKBONE_LR_SHARE = 0.1
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 EMBEDDING_WORDS = ("relative_position_bias", "position_embed", "level_embed")

@@ -8,7 +8,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from d3s2.base.errors import UsageError
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.base.train_ids import IGNORE
+from d3s2.data.label_space import LabelSpace
 
 COLUMNS = {
     "mask": "mask",

@@ -14,8 +14,8 @@ from d3s2.base.errors import DataError, StoreError
 from d3s2.base.files import write_bytes, write_text, writing
 from d3s2.base.names import choose
 from d3s2.base.progress import SILENT, Progress, track
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import png_bytes
-from d3s2.data.label_space import IGNORE
 from d3s2.store.items import Item, json_bytes, sha256_bytes
 from d3s2.store.reader import DistilledSet
 

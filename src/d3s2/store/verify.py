@@ -10,7 +10,7 @@ import numpy as np
 from d3s2.base.errors import D3S2Error
 from d3s2.base.files import sha256_file
 from d3s2.base.progress import SILENT, Progress, track
-from d3s2.data.label_space import IGNORE
+from d3s2.base.train_ids import IGNORE
 from d3s2.store.items import IMAGES, ITEMS, LABELS, SHA256, SOFT, Item
 from d3s2.store.reader import DistilledSet
 from d3s2.store.writer import PROVENANCE

@@ -11,8 +11,9 @@ from jaxtyping import UInt8
 
 from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.files import read_json, sha256_file, write_bytes
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import png_bytes
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.data.label_space import LabelSpace
 from d3s2.store.card import card_text
 from d3s2.store.items import (
     CARD,

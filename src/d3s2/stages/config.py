@@ -1,0 +1,181 @@
+"""RunConfig: everything a run was asked for. Recipes and users' run files are this, as YAML."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from d3s2.base.config import Config
+from d3s2.data.dataset import Fit
+from d3s2.generator.guidance import Mode
+from d3s2.selection.coverage import CoverageKind
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class DataConfig(Config):
+    """Which data, at which working size."""
+
+    dataset: str
+    """A known name (`d3s2 doctor` lists them) or the path of a YAML data set file."""
+    root: Path | None = None
+    """Where the data set lies; `scenes` needs none."""
+    train: str = "train"
+    test: str = "test"
+    size: tuple[Positive, Positive]
+    """Working size, height and width in px."""
+    fit: Fit = "stretch"
+    """What happens to another aspect ratio."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the data set, for example {count: 2000} per split for `scenes`."""
+
+
+class SelectConfig(Config):
+    """Stage 1: which masks."""
+
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Budget as a share of the masks; give this or `num_masks`."""
+    num_masks: int | None = None
+    method: str = "class-balanced"
+    coverage: CoverageKind = "mixed"
+    """What a mask adds to a class: its presence, its share of pixels, or half of each."""
+    min_pixels: Positive = 1
+    """A mask covers the classes of which it holds at least so many pixels."""
+    near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of equal cells of a coarse grid from which on two masks count as one, for video; null compares none."""
+    class_weights: dict[str, float] = Field(default_factory=dict)
+    force: tuple[str, ...] = ()
+    forbid: tuple[str, ...] = ()
+    force_classes: tuple[str, ...] = ()
+    forbid_classes: tuple[str, ...] = ()
+    quotas: dict[str, int] = Field(default_factory=dict)
+    skip_bad: bool = False
+    """Leave masks out that cannot be read, and record them, instead of stopping."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "SelectConfig":
+        if (self.ratio is None) == (self.num_masks is None):
+            raise ValueError("select needs exactly one of ratio and num_masks")
+        return self
+
+
+class TrainConfig(Config):
+    """Training of a segmentation network."""
+
+    iterations: Positive
+    batch: Positive = 8
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    width: Positive = 16
+    """Channels of the compact U-Net's finest level, a multiple of 8."""
+    zoom: tuple[float, float] = (0.75, 1.5)
+    flip: bool = True
+
+
+class TeacherConfig(Config):
+    """The frozen judge: fitted on the training split, or loaded."""
+
+    source: str | None = None
+    """A hub id or folder; null fits a compact U-Net."""
+    train: TrainConfig
+    layers: tuple[str, ...] = ("down1", "down2", "down3", "up1")
+    """Whose features are matched."""
+
+
+class CompactFitConfig(Config):
+    """Fitting of the compact generator."""
+
+    channels: tuple[Positive, ...] = (128, 256, 384)
+    pack: Positive = 4
+    layers: Positive = 1
+    steps: Positive = 2000
+    batch: Positive = 16
+    lr: Annotated[float, Field(gt=0)] = 4e-4
+    flip: bool = True
+    checkpoint_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds between checkpoints, each with a picture of samples."""
+
+
+class GeneratorConfig(Config):
+    """The layout-to-image model: fitted on the training split, or loaded."""
+
+    kind: str = "compact"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the kind's loader (docs/generators.md); empty with kind compact: fit one."""
+    fit: CompactFitConfig = CompactFitConfig()
+
+    @property
+    def is_fitted_here(self) -> bool:
+        """Whether the run makes its own generator."""
+        return self.kind == "compact" and not self.settings
+
+
+class GuidanceConfig(Config):
+    """How the teacher guides; docs/guidance.md has the formulas."""
+
+    strength: NotNegative = 0.1
+    mode: Mode = "fast"
+    window: tuple[Share, Share] = (0.1, 0.9)
+    """Shares of noise between which guidance acts; 1 is pure noise."""
+    inner_steps: Positive = 1
+    every: Positive = 1
+    l_seg: NotNegative = 1.0
+    l_feat: NotNegative = 0.1
+    by_class: bool = True
+    views: Annotated[int, Field(ge=0)] = 1
+    shift_px: Annotated[int, Field(ge=0)] = 4
+    noise: NotNegative = 0.03
+    flip: bool = True
+
+    @model_validator(mode="after")
+    def _ordered_window(self) -> "GuidanceConfig":
+        if self.window[0] >= self.window[1]:
+            raise ValueError("guidance.window must be [cleanest, noisiest] with cleanest below noisiest")
+        return self
+
+
+class SynthesizeConfig(Config):
+    """Stage 2: one image a mask."""
+
+    sampler: str = "ddim"
+    steps: int = 24
+    guidance_scale: NotNegative = 1.5
+    """Classifier-free guidance; 1 switches it off."""
+    batch: Positive = 10
+    guidance: GuidanceConfig = GuidanceConfig()
+    repeats: Positive = 1
+    """Time travel: how often each step inside the window is taken."""
+    unguided_too: bool = True
+    """Also writes the set without guidance, for comparison."""
+    measure_cost: bool = False
+    """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
+
+
+class EvaluateConfig(Config):
+    """Students on every set, one protocol."""
+
+    sets: tuple[Literal["random", "balanced", "distilled-unguided", "distilled", "all"], ...] = (
+        "random",
+        "balanced",
+        "distilled-unguided",
+        "distilled",
+        "all",
+    )
+    seeds: Positive = 3
+    train: TrainConfig
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that train students side by side; 0 is one a core on a CPU, one on a GPU."""
+
+
+class RunConfig(Config):
+    """One run."""
+
+    name: str
+    seed: int = 0
+    data: DataConfig
+    select: SelectConfig
+    teacher: TeacherConfig
+    generator: GeneratorConfig
+    synthesize: SynthesizeConfig = SynthesizeConfig()
+    evaluate: EvaluateConfig

@@ -1,0 +1,161 @@
+"""Stage report: one page and one gallery picture from what a run left on disk."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from d3s2.base.files import read_json, write_bytes, write_text
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import versions
+from d3s2.data.census import MaskCensus
+from d3s2.report.figures import ClassFrequencies, EnergyTrace
+from d3s2.report.gallery import Gallery, GalleryRow, gallery_png
+from d3s2.report.page import ReportContent, render
+from d3s2.report.records import SETS, Results, read_results
+from d3s2.selection.picks import Pick, Selection
+from d3s2.stages.cost import read_costs
+from d3s2.stages.evaluate import JUDGES, RESULTS, random_ids
+from d3s2.stages.fit import fit_teacher
+from d3s2.stages.guidance_cost import GUIDANCE_COST
+from d3s2.stages.run import Run, read_config
+from d3s2.stages.select import census_of, read_selection
+from d3s2.stages.synthesize import UNGUIDED, Trace, read_traces
+from d3s2.store.items import item_id_for
+from d3s2.store.reader import DistilledSet
+from d3s2.student.predict import predict
+
+PAGE = "report.html"
+GALLERY = "gallery.png"
+GALLERY_ROWS = 6
+
+
+def write_report(folder: Path, device: torch.device, progress: Progress = SILENT) -> Path:
+    """Writes report.html and gallery.png of the run in `folder`; returns the page's path.
+
+    Raises:
+        StoreError: the folder holds no run, or no finished distilled set.
+    """
+    run = Run(read_config(folder), folder, device, progress)
+    selection, census = read_selection(folder), census_of(run)
+    gallery = make_gallery(run, selection.picks)
+    results = read_results(folder / RESULTS) if (folder / RESULTS).exists() else None
+    content = ReportContent(
+        title=f"{run.config.name}, distilled to {len(selection.ids)} images",
+        subtitle=f"{len(selection.ids)} of {len(census.ids):,} masks of {run.train_data.name}, each with one image "
+        f"made for it at {run.config.data.size[0]} x {run.config.data.size[1]} px.",
+        date=results.date if results else "",
+        asked=_asked(run, selection),
+        results=results,
+        frequencies=_frequencies(run, census, selection),
+        gallery=gallery,
+        energies=_energies(folder),
+        cost=read_costs(folder),
+        provenance=_provenance(folder, results),
+        folder=os.fspath(folder),
+        notes=_notes(folder),
+    )
+    write_bytes(folder / GALLERY, gallery_png(gallery))
+    write_text(folder / PAGE, render(content))
+    return folder / PAGE
+
+
+def make_gallery(run: Run, picks: Sequence[Pick]) -> Gallery:
+    """A few items, spread over the order of choice: mask, its real image, unguided, guided, the teacher's opinion."""
+    guided = DistilledSet(run.folder)
+    unguided = DistilledSet(run.folder / UNGUIDED) if (run.folder / UNGUIDED).is_dir() else None
+    teacher = fit_teacher(run)
+    chosen = np.unique(np.linspace(0, len(picks) - 1, min(GALLERY_ROWS, len(picks))).round().astype(int))
+    rows = []
+    for pick in (picks[int(index)] for index in chosen):
+        item_id = item_id_for(pick.item_id)
+        image = guided.image(item_id)
+        opinion = predict(teacher, torch.from_numpy(image).permute(2, 0, 1)[None], device=run.device)[0].numpy()
+        agrees = guided.item(item_id).teacher_accuracy
+        note = f"mask {pick.item_id}" + (f", taken for {pick.reason_class}" if pick.reason_class else "")
+        rows.append(
+            GalleryRow(
+                mask=guided.mask(item_id),
+                real=run.train_data.image(pick.item_id),
+                unguided=unguided.image(item_id) if unguided else None,
+                guided=image,
+                opinion=opinion,
+                note=note + (f"; the teacher agrees on {100 * agrees:.0f} % of the pixels" if agrees else ""),
+            )
+        )
+    return Gallery(tuple(rows), guided.space)
+
+
+def _asked(run: Run, selection: Selection) -> dict[str, str]:
+    config, guidance = run.config, run.config.synthesize.guidance
+    source = config.generator.settings.get("model", "fitted on the training split")
+    return {
+        "Data": f"{run.train_data.name}, {len(run.train_data.ids):,} pairs, {run.train_data.space.num_classes} classes",
+        "Budget": f"{len(selection.ids)} masks by {selection.method} selection",
+        "Generator": f"{config.generator.kind}, {source}",
+        "Teacher": config.teacher.source or "compact U-Net, fitted on the training split",
+        "Sampling": f"{config.synthesize.sampler}, {config.synthesize.steps} steps, "
+        f"classifier-free guidance {config.synthesize.guidance_scale:g}",
+        "Guidance": f"{guidance.mode}, strength {guidance.strength:g}, window {guidance.window[0]:g} to "
+        f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a step",
+        "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
+        "Seed": str(config.seed),
+    }
+
+
+def _frequencies(run: Run, census: MaskCensus, selection: Selection) -> ClassFrequencies:
+    """Shares of masks that hold each class: all, the random set of the first seed, the chosen."""
+    row_of = {item_id: row for row, item_id in enumerate(census.ids)}
+    sets = {"all": list(census.ids), "random": random_ids(run, len(selection.ids), 0), "distilled": selection.ids}
+    shares = {}
+    for name, ids in sets.items():
+        rows = [row_of[item_id] for item_id in ids if item_id in row_of]
+        held = np.asarray((census.pixels[rows] > 0).sum(axis=0)).ravel()
+        shares[name] = tuple(float(count) / len(rows) for count in held)
+    return ClassFrequencies(census.class_names, shares)
+
+
+def _energies(folder: Path) -> tuple[EnergyTrace, ...]:
+    series = {"distilled-unguided": UNGUIDED, "distilled": "guided"}
+    found = []
+    for name, kind in series.items():
+        traces = read_traces(folder, kind)
+        if traces:
+            found.append(EnergyTrace("segmentation", name, _joined(traces, "l_seg")))
+            found.append(EnergyTrace("features", name, _joined(traces, "l_feat")))
+    return tuple(found)
+
+
+def _joined(traces: Sequence[Trace], energy: str) -> np.ndarray:
+    return np.concatenate([np.array(getattr(trace, energy), dtype=np.float64).T for trace in traces])
+
+
+def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
+    manifest = read_json(folder / "manifest.json")
+    told = {
+        "Set": manifest["items_sha256"],
+        "Data": manifest["inputs"]["data_digest"],
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "Commit": manifest["commit"] or "installed package",
+        "Hardware": ", ".join(f"{key} {value}" for key, value in manifest["cost"]["hardware"].items()),
+    }
+    return told | ({"Evaluated by": results.command} if results and results.command else {})
+
+
+def _notes(folder: Path) -> tuple[str, ...]:
+    notes = []
+    if (folder / JUDGES).exists():
+        for set_name, judges in read_json(folder / JUDGES).items():
+            read = ", ".join(f"{100 * miou:.1f} % by the {judge} network" for judge, miou in sorted(judges.items()))
+            notes.append(f"How well networks read the images ({SETS[set_name]}), mIoU against the masks: {read}.")
+        notes.append("The teacher guided and flatters guided images; the independent network, trained on all real "
+                     "data by the students' protocol, never guided.")  # fmt: skip
+    if (folder / GUIDANCE_COST).exists():
+        cost = read_json(folder / GUIDANCE_COST)
+        notes.append(
+            f"Guidance in fast mode cost {cost['fast_ratio']:.2f} times an unguided sample, in full mode "
+            f"{cost['full_ratio']:.2f} times (same masks, same process)."
+        )
+    return tuple(notes)

@@ -1,0 +1,135 @@
+"""A run: its config, its folder, its data; what every stage is handed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from d3s2.base.config import build
+from d3s2.base.errors import StoreError
+from d3s2.base.files import read_json, sha256_text, write_json
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import autocast_dtype
+from d3s2.data.catalogue import open_dataset
+from d3s2.data.dataset import ResizedDataset, SegmentationDataset, stamp
+from d3s2.data.pairs import Pairs, load_pairs
+from d3s2.stages.config import DataConfig, RunConfig
+
+RUN_FILE = "run.json"
+SHIPPED = "shipped:"
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage needs to know of the run that it is part of.
+
+    Args:
+        config: what was asked for.
+        folder: everything that the run writes.
+        device: where networks run.
+        progress: where it tells of itself.
+    """
+
+    config: RunConfig
+    folder: Path
+    device: torch.device
+    progress: Progress = SILENT
+
+    @property
+    def models(self) -> Path:
+        """Folder of what was fitted."""
+        return self.folder / "models"
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Reduced format for training."""
+        return autocast_dtype(self.device)
+
+    @cached_property
+    def train_data(self) -> SegmentationDataset:
+        """The split that is distilled, at the working size."""
+        return open_split(self.config.data, self.config.data.train)
+
+    @cached_property
+    def test_data(self) -> SegmentationDataset:
+        """The split that students are scored on, at the working size."""
+        return open_split(self.config.data, self.config.data.test)
+
+    @cached_property
+    def train_pairs(self) -> Pairs:
+        """The training split in memory."""
+        return load_pairs(self.train_data, self.train_data.ids, self.progress)
+
+    @cached_property
+    def test_pairs(self) -> Pairs:
+        """The test split in memory."""
+        return load_pairs(self.test_data, self.test_data.ids, self.progress)
+
+    @cached_property
+    def data_digest(self) -> str:
+        """Changes when a mask of the training split may have changed."""
+        return sha256_text(f"{self.train_data.name} {stamp(self.train_data)}")
+
+
+def open_split(data: DataConfig, split: str) -> SegmentationDataset:
+    """One split of the data set of a run, at its working size."""
+    source = open_dataset(data.dataset, split, root=data.root, options=data.options)
+    return ResizedDataset(source, data.size, data.fit)
+
+
+def resolve_source(source: str) -> str:
+    """A hub id or folder as it is; 'shipped:scenes/teacher' as a folder inside the package."""
+    return str(PRETRAINED / source.removeprefix(SHIPPED)) if source.startswith(SHIPPED) else source
+
+
+def open_run(config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT) -> Run:
+    """Begins a run in `folder`, or goes on with the one that is there.
+
+    Raises:
+        StoreError: the folder holds a run of another config; the message names the first key that differs.
+    """
+    path = folder / RUN_FILE
+    if path.exists():
+        stored, asked = _distilled_part(read_config(folder)), _distilled_part(config)
+        key = _first_difference(stored, asked)
+        if key is not None:
+            raise StoreError(
+                f"{folder}: holds a run with another {key} ({_at(stored, key)!r}, this call has {_at(asked, key)!r}); "
+                "choose another --out, or repeat the first call to go on with it."
+            )
+        progress.say(f"{folder} is there already: goes on with it")
+    write_json(path, config.model_dump(mode="json"))
+    return Run(config, folder, device, progress)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The config of the run that a folder holds; raises StoreError where it holds none."""
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise StoreError(f"{folder}: holds no run ({RUN_FILE} is missing); give the --out of `d3s2 distill`.")
+    return build(RunConfig, read_json(path), str(path))
+
+
+def _distilled_part(config: RunConfig) -> dict[str, Any]:
+    """All that the distilled set depends on; how it is evaluated may change from call to call."""
+    return config.model_dump(mode="json", exclude={"evaluate": True, "generator": {"fit": {"checkpoint_s"}}})
+
+
+def _first_difference(stored: Any, asked: Any, prefix: str = "") -> str | None:
+    if not (isinstance(stored, Mapping) and isinstance(asked, Mapping)):
+        return None if stored == asked else prefix.rstrip(".")
+    for key in sorted({*stored, *asked}):
+        found = _first_difference(stored.get(key), asked.get(key), f"{prefix}{key}.")
+        if found is not None:
+            return found
+    return None
+
+
+def _at(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content

@@ -1,0 +1,68 @@
+"""Stage select: census of the training split, then the masks that the distilled set is made from."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from d3s2.base.files import read_json, write_json
+from d3s2.base.runtime import num_cores
+from d3s2.data.census import MaskCensus
+from d3s2.selection.picks import Pick, Selection
+from d3s2.selection.select import masks_for_ratio, select_masks
+from d3s2.stages.census import take_census
+from d3s2.stages.run import Run
+
+CENSUS = "census"
+SELECTION = "selection.json"
+
+
+def census_of(run: Run) -> MaskCensus:
+    """Pixel counts of the training split, cached in the run's folder."""
+    return take_census(
+        run.train_data,
+        run.folder / CENSUS,
+        workers=num_cores(),
+        skip_bad=run.config.select.skip_bad,
+        progress=run.progress,
+    )
+
+
+def select(run: Run, census: MaskCensus) -> Selection:
+    """Chooses the masks and keeps the choice, with its reasons, in selection.json."""
+    selection = choose_masks(run, census, run.config.select.method)
+    write_json(run.folder / SELECTION, asdict(selection))
+    return selection
+
+
+def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
+    """The run's budget of masks by any method, with the run's settings."""
+    config = run.config.select
+    return select_masks(
+        census,
+        num_masks_of(run, len(census.ids)),
+        method=method,
+        seed=run.config.seed,
+        coverage=config.coverage,
+        min_pixels=config.min_pixels,
+        class_weights=config.class_weights,
+        force=config.force,
+        forbid=config.forbid,
+        force_classes=config.force_classes,
+        forbid_classes=config.forbid_classes,
+        quotas=config.quotas,
+        near_duplicates=config.near_duplicates,
+    )
+
+
+def num_masks_of(run: Run, num_all: int) -> int:
+    """The budget in masks."""
+    config = run.config.select
+    if config.ratio is not None:
+        return masks_for_ratio(config.ratio, num_all)
+    return config.num_masks or 0
+
+
+def read_selection(folder: Path) -> Selection:
+    """The choice that `select` kept."""
+    record = read_json(folder / SELECTION)
+    picks = tuple(Pick(**pick) for pick in record.pop("picks"))
+    return Selection(picks=picks, **{**record, "empty_classes": tuple(record["empty_classes"])})

@@ -1,0 +1,158 @@
+"""The feature bank: per layer and class, mean and deviation of the teacher's features over the real data.
+
+| name   | symbol     | meaning                                                        |
+|--------|------------|----------------------------------------------------------------|
+| weight | n[l, c]    | cells of class c seen so far (fractions count)                  |
+| mean   | mu[l, c]   | running mean                                                    |
+| m2     | M2[l, c]   | running sum of squared deviations; sd = sqrt(M2 / n)             |
+
+Batches are merged with the pairwise update, in float64: no cancellation, and any order gives the same to rounding.
+Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample variances (1979).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Float64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from d3s2.base.errors import ModelError
+from d3s2.base.files import writing
+from d3s2.nets.segmenter import Segmenter
+from d3s2.teacher.energies import class_shares
+
+
+@dataclass(frozen=True)
+class FeatureBank:
+    """Statistics of the real data.
+
+    Args:
+        means, deviations: layer -> (classes, features); NaN for a class that was not seen at that layer.
+        weights: layer -> cells seen of each class.
+        provenance: what it was made from (data, teacher, layers, size), checked on load.
+    """
+
+    means: Mapping[str, Float[Tensor, "c d"]]
+    deviations: Mapping[str, Float[Tensor, "c d"]]
+    weights: Mapping[str, Float[Tensor, " c"]]
+    provenance: Mapping[str, str]
+
+    def to(self, device: torch.device) -> "FeatureBank":
+        """The same bank on a device."""
+
+        def moved(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {layer: tensor.to(device) for layer, tensor in table.items()}
+
+        return FeatureBank(moved(self.means), moved(self.deviations), moved(self.weights), self.provenance)
+
+
+@dataclass
+class RunningStatistics:
+    """Weight, mean and M2 of one layer, in float64."""
+
+    weight: Float64[Tensor, " c"]
+    mean: Float64[Tensor, "c d"]
+    m2: Float64[Tensor, "c d"]
+
+    @classmethod
+    def empty(cls, num_classes: int, num_features: int) -> "RunningStatistics":
+        """Nothing seen."""
+        zeros = torch.zeros(num_classes, num_features, dtype=torch.float64)
+        return cls(zeros[:, 0].clone(), zeros, zeros.clone())
+
+    def merge(self, other: "RunningStatistics") -> "RunningStatistics":
+        """Both together."""
+        weight = self.weight + other.weight
+        share = torch.where(weight > 0, other.weight / weight.clamp(min=1e-300), torch.zeros_like(weight))[:, None]
+        gap = other.mean - self.mean
+        mean = self.mean + gap * share
+        m2 = self.m2 + other.m2 + gap.pow(2) * self.weight[:, None] * share
+        return RunningStatistics(weight, mean, m2)
+
+
+def statistics_of(
+    features: Float[Tensor, "b d h w"], masks: UInt8[Tensor, "b hh ww"], num_classes: int
+) -> RunningStatistics:
+    """Weighted statistics of one batch; cells count by the share that a class covers."""
+    shares = (
+        F.adaptive_avg_pool2d(class_shares(masks, num_classes), (features.shape[-2], features.shape[-1])).double().cpu()
+    )
+    cells = shares.transpose(0, 1).flatten(1)  # (c, b h w)
+    values = features.double().cpu().permute(0, 2, 3, 1).flatten(0, 2)  # (b h w, d)
+    weight = cells.sum(dim=1)
+    mean = cells @ values / weight.clamp(min=1e-300)[:, None]
+    centre = values.mean(dim=0)  # squares around the batch's own centre, moved to each class's mean afterwards
+    around_centre = cells @ (values - centre).pow(2)
+    m2 = around_centre - weight[:, None] * (mean - centre).pow(2)
+    return RunningStatistics(weight, torch.where(weight[:, None] > 0, mean, 0.0), m2.clamp(min=0.0))
+
+
+def gather_bank(
+    teacher: Segmenter,
+    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]],
+    layers: Sequence[str],
+    provenance: Mapping[str, str],
+) -> FeatureBank:
+    """One streaming pass over the real data; raises ModelError for a layer that the teacher does not have."""
+    running: dict[str, RunningStatistics] = {}
+    for images, masks in batches:
+        with torch.no_grad():
+            features = teacher(images).features
+        missing = [layer for layer in layers if layer not in features]
+        if missing:
+            raise ModelError(f"The teacher has no layer '{missing[0]}': it has {', '.join(features)}.")
+        for layer in layers:
+            here = statistics_of(features[layer], masks, teacher.num_classes)
+            running[layer] = running[layer].merge(here) if layer in running else here
+    return _frozen(running, provenance)
+
+
+def save_bank(bank: FeatureBank, path: Path) -> None:
+    """Writes the bank as safetensors with its provenance."""
+    kinds = {"mean": bank.means, "std": bank.deviations, "weight": bank.weights}
+    tensors = {f"{kind}/{layer}": t.contiguous() for kind, table in kinds.items() for layer, t in table.items()}
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(bank.provenance))
+
+
+def load_bank(path: Path, expected: Mapping[str, str]) -> FeatureBank:
+    """Reads a bank; raises ModelError where it is missing, damaged or was made from something else.
+
+    Args:
+        expected: provenance that must agree (for example data, teacher, layers, size).
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            provenance = dict(stored.metadata() or {})
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path}: the feature bank cannot be read ({error}); delete it to have it made again."
+        ) from None
+    for key, value in expected.items():
+        if provenance.get(key) != value:
+            raise ModelError(
+                f"{path}: this feature bank was made with {key} '{provenance.get(key)}', this run has '{value}'; "
+                "delete it to have it made again."
+            )
+    by_kind: dict[str, dict[str, Tensor]] = {"mean": {}, "std": {}, "weight": {}}
+    for key, tensor in sorted(tensors.items()):
+        kind, _, layer = key.partition("/")
+        by_kind[kind][layer] = tensor
+    return FeatureBank(by_kind["mean"], by_kind["std"], by_kind["weight"], provenance)
+
+
+def _frozen(running: Mapping[str, RunningStatistics], provenance: Mapping[str, str]) -> FeatureBank:
+    means, deviations, weights = {}, {}, {}
+    for layer, found in running.items():
+        unseen = (found.weight < 1.0)[:, None]
+        deviation = (found.m2 / found.weight.clamp(min=1e-300)[:, None]).sqrt()
+        means[layer] = torch.where(unseen, torch.nan, found.mean).float()
+        deviations[layer] = torch.where(unseen, torch.nan, deviation).float()
+        weights[layer] = found.weight.float()
+    return FeatureBank(means, deviations, weights, provenance)
