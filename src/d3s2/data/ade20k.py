@@ -19,7 +19,7 @@ NAMES = (
     "screen", "blanket", "sculpture", "hood", "sconce", "vase", "traffic light", "tray", "ashcan", "fan", "pier",
     "crt screen", "plate", "monitor", "bulletin board", "shower", "radiator", "glass", "clock", "flag",
 )  # fmt: skip
-"""The first of each class's names in the challenge's objectInfo150."""
+"""One of each class's names in the challenge's objectInfo150, the one that segmentation toolboxes use."""
 
 # The colours that segmentation toolboxes and colour-conditioned models use. There 'road' and 'skyscraper' are both
 # (140, 140, 140); here the skyscraper is one step bluer, so that a colour names one class, and no model can tell.

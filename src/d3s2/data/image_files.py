@@ -61,10 +61,10 @@ def _require_index(path: Path, picture: Image.Image) -> None:
 
 def _read_matlab(path: Path) -> NDArray[np.uint16]:
     """The label matrix of a MATLAB file."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file.")
     try:
         content = scipy.io.loadmat(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
     except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
         raise DataError(f"{path}: is not a MATLAB file that can be read ({error}); is it damaged?") from None
     maps = {name: array for name, array in content.items() if isinstance(array, np.ndarray) and array.ndim == 2}

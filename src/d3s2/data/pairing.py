@@ -296,27 +296,33 @@ def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | 
 
 def _listed(line: str, where: str, base: Path, images: _Found, masks: _Found) -> Entry | str:
     """The pair that a line of a list file names, or a sentence on what is missing."""
-    key = next((key for key in _keys(line, images.side) if key in images.paths), None)
-    if key is not None and key in masks.paths:
-        return Entry(item_id(key), images.paths[key], masks.paths[key])
-    if key is not None:
-        return f"image {images.paths[key]} ({where}) has no mask, expected {masks.expected(key)}."
-    columns = [base / column.lstrip("/") for column in line.split()]
-    if len(columns) != 2:
+    columns = line.split()
+    if len(columns) == 2 and all(Path(column).suffix for column in columns) and line not in images.paths:
+        return _named(columns, where, base, images.side)
+    key = next((key for key in _keys(line, images) if key in images.paths), None)
+    if key is None:
         return f"{where}: '{line}' names no image in {images.folder}."
-    for path in columns:
+    if key not in masks.paths:
+        return f"image {images.paths[key]} ({where}) has no mask, expected {masks.expected(key)}."
+    return Entry(item_id(key), images.paths[key], masks.paths[key])
+
+
+def _named(columns: Sequence[str], where: str, base: Path, side: Side) -> Entry | str:
+    """The pair of an image path and a mask path, relative to the root."""
+    image, mask = (base / column.lstrip("/") for column in columns)
+    for path in (image, mask):
         if not path.is_file():
             return f"{where}: there is no file {path}."
-    image, mask = columns
-    return Entry(item_id(images.side.key(Path(image.name)) or image.stem), image, mask)
+    return Entry(item_id(side.key(Path(image.name)) or image.stem), image, mask)
 
 
-def _keys(text: str, side: Side) -> Iterator[str]:
-    """What a line of a list file may mean: the name of a pair, or the path of an image from any folder above it."""
-    yield text
-    path = Path(text.lstrip("/"))
-    for start in range(len(path.parts)):
-        tail = Path(*path.parts[start:])
-        key = side.key(tail) or side.key(tail.with_name(tail.name + side.suffixes[0]))
-        if key is not None:
-            yield key
+def _keys(line: str, images: _Found) -> Iterator[str]:
+    """The pairs that a line may mean: a name, or an image path that starts in the folder of images or above it."""
+    yield line
+    parts = Path(line.lstrip("/")).parts
+    for start in range(len(parts)):
+        if start == 0 or parts[start - 1] == images.folder.name:
+            below = Path(*parts[start:])
+            key = images.side.key(below) or images.side.key(below.with_name(below.name + images.side.suffixes[0]))
+            if key is not None:
+                yield key

@@ -42,8 +42,9 @@ CHANCE = {
     "balloon": 0.011, "hydrant": 0.008,
 }  # fmt: skip
 
-Rgb = tuple[float, float, float]
-Point = tuple[float, float]
+Number = int | float
+Rgb = tuple[Number, Number, Number]
+Point = tuple[Number, Number]
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,13 @@ class Canvas:
         pixels = [(x * self.width, y * self.height) for x, y in points]
         return self.region(lambda pen: pen.polygon(pixels, fill=1))
 
-    def box(self, x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    def box(self, x0: Number, y0: Number, x1: Number, y1: Number) -> np.ndarray:
         """The pixels of a rectangle, at least one."""
         left, top = int(x0 * self.width), int(y0 * self.height)
         right, bottom = max(left, int(x1 * self.width) - 1), max(top, int(y1 * self.height) - 1)
         return self.region(lambda pen: pen.rectangle((left, top, right, bottom), fill=1))
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    def ellipse(self, x: Number, y: Number, rx: Number, ry: Number) -> np.ndarray:
         """The pixels of an ellipse."""
         box = ((x - rx) * self.width, (y - ry) * self.height, (x + rx) * self.width, (y + ry) * self.height)
         return self.region(lambda pen: pen.ellipse(box, fill=1))

@@ -1,0 +1,272 @@
+"""The census stage: equal to a loop, reads only what changed, survives a kill, and names every bad file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import d3s2
+from d3s2.base.errors import DataError
+from d3s2.data.census import MaskCensus
+from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
+from d3s2.data.label_space import LabelSpace
+from d3s2.data.scenes import Scenes
+from d3s2.stages.census import BAD_FILE, CENSUS_FILE, read_bad, take_census
+
+SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
+VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
+
+
+def some_masks(folder: Path, count: int) -> FileDataset:
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        mask = VALUES[np.random.default_rng(index).integers(0, 1 + index % 5, (9, 8 + index % 3))]
+        Image.fromarray(mask).save(folder / f"{index:04d}.png")
+    return dataset_of(folder)
+
+
+def dataset_of(folder: Path, space: LabelSpace = SPACE) -> FileDataset:
+    paths = sorted(folder.iterdir())
+    return FileDataset("mine/train", space, tuple(Entry(path.stem, folder / "none", path) for path in paths))
+
+
+def by_loop(dataset: SegmentationDataset) -> np.ndarray:
+    masks = [dataset.mask(item_id) for item_id in dataset.ids]
+    return np.array([[int((mask == c).sum()) for c in range(dataset.space.num_classes)] for mask in masks])
+
+
+def assert_equal(one: MaskCensus, other: MaskCensus) -> None:
+    assert one.ids == other.ids
+    assert one.class_names == other.class_names
+    assert (one.pixels.toarray() == other.pixels.toarray()).all()
+    assert (one.mask_px == other.mask_px).all()
+    assert one.layouts is not None
+    assert other.layouts is not None
+    assert (one.layouts == other.layouts).all()
+
+
+def damage_unseen(path: Path) -> None:
+    """Breaks a file so that its size and time stay: whoever reads it again fails."""
+    stat = path.stat()
+    path.write_bytes(bytes(stat.st_size))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_the_census_equals_a_loop_over_classes(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 70)
+    census = take_census(dataset, tmp_path / "cache")
+    assert census.pixels.dtype == np.int32
+    assert (census.pixels.toarray() == by_loop(dataset)).all()
+    assert census.mask_px.tolist() == [dataset.mask(item_id).size for item_id in dataset.ids]
+    assert census.ids == dataset.ids
+
+
+@pytest.mark.parametrize("resized", [False, True])
+def test_drawn_and_resized_data_sets_are_counted(tmp_path: Path, resized: bool):
+    scenes = Scenes("train", 5, (32, 48))
+    dataset = ResizedDataset(scenes, (16, 24)) if resized else scenes
+    assert (take_census(dataset, tmp_path).pixels.toarray() == by_loop(dataset)).all()
+
+
+def test_processes_give_the_same_census(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 140)
+    alone = take_census(dataset, tmp_path / "alone")
+    assert_equal(take_census(dataset, tmp_path / "two", workers=2), alone)
+    small = ResizedDataset(dataset, (5, 5))
+    assert_equal(take_census(small, tmp_path / "small", workers=2), take_census(small, tmp_path / "small alone"))
+
+
+def test_only_changed_masks_are_read_again(tmp_path: Path):
+    folder = tmp_path / "masks"
+    dataset = some_masks(folder, 30)
+    before = take_census(dataset, tmp_path / "cache")
+    for path in folder.iterdir():
+        if path.stem != "0007":
+            damage_unseen(path)
+    Image.fromarray(np.full((20, 20), 4, dtype=np.uint8)).save(folder / "0007.png")
+    after = take_census(dataset_of(folder), tmp_path / "cache")
+    others = [position for position in range(30) if position != 7]
+    assert_equal(after.rows(others), before.rows(others))
+    assert after.pixels[[7]].toarray().tolist() == [[0, 0, 0, 0, 400]]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [CENSUS_FILE]
+
+
+def test_masks_that_come_and_go_leave_the_others_counted(tmp_path: Path):
+    folder = tmp_path / "masks"
+    before = take_census(some_masks(folder, 10), tmp_path / "cache")
+    for path in folder.iterdir():
+        damage_unseen(path)
+    (folder / "0003.png").unlink()
+    Image.fromarray(np.full((2, 2), 1, dtype=np.uint8)).save(folder / "0000a.png")
+    after = take_census(dataset_of(folder), tmp_path / "cache")
+    assert after.ids == ("0000", "0000a", "0001", "0002", *(f"{index:04d}" for index in range(4, 10)))
+    assert_equal(after.rows([0, 2, 3]), before.rows([0, 1, 2]))
+
+
+def test_other_classes_are_counted_anew(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 6)
+    take_census(dataset, tmp_path / "cache")
+    swapped = LabelSpace("five", SPACE.names, raw_ids={0: 1, 1: 0, 2: 2, 3: 3, 4: 4})
+    other = dataset_of(tmp_path / "masks", swapped)
+    assert (take_census(other, tmp_path / "cache").pixels.toarray() == by_loop(other)).all()
+
+
+def test_the_data_folder_is_left_alone(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 3)
+    before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "masks").iterdir())
+    take_census(dataset, tmp_path / "cache")
+    assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "masks").iterdir()) == before
+
+
+KILLED = """
+    import os, signal
+    from contextlib import contextmanager
+    from pathlib import Path
+    from d3s2.data.dataset import Entry, FileDataset
+    from d3s2.data.label_space import LabelSpace
+    from d3s2.stages.census import take_census
+
+    class Killer:
+        seen = 0
+        def advance(self, steps=1, note=""):
+            Killer.seen += steps
+            if Killer.seen >= 2100:
+                os.kill(os.getpid(), signal.SIGKILL)
+        @contextmanager
+        def task(self, label, total, done=0):
+            yield self
+        def say(self, text):
+            pass
+
+    folder = Path({folder!r})
+    paths = sorted(folder.iterdir())
+    entries = tuple(Entry(path.stem, folder / "none", path) for path in paths)
+    space = LabelSpace("five", ("a", "b", "c", "d", "e"))
+    take_census(FileDataset("mine/train", space, entries), Path({cache!r}), progress=Killer())
+    """
+
+
+def test_a_killed_census_goes_on_and_ends_the_same(tmp_path: Path):
+    folder, cache = tmp_path / "masks", tmp_path / "cache"
+    some_masks(folder, 20)
+    for index in range(20, 2200):
+        os.link(folder / f"{index % 20:04d}.png", folder / f"{index:04d}.png")
+    script = dedent(KILLED).format(folder=str(folder), cache=str(cache))
+    source = {"PYTHONPATH": str(Path(d3s2.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | source, timeout=100, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert [path.name for path in cache.iterdir()] == ["part-000000.parquet"]
+
+    class Bar:
+        """Remembers how much was done when the bar opened."""
+
+        done = -1
+
+        def task(self, label: str, total: int, done: int = 0):
+            Bar.done = done
+            return nullcontext(self)
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            pass
+
+    resumed = take_census(dataset_of(folder), cache, progress=Bar())
+    assert Bar.done == 2048
+    assert_equal(resumed, take_census(dataset_of(folder), tmp_path / "whole"))
+    assert [path.name for path in cache.iterdir()] == [CENSUS_FILE]
+
+
+def with_bad_files(tmp_path: Path) -> tuple[FileDataset, dict[str, str]]:
+    folder = tmp_path / "masks"
+    dataset = some_masks(folder, 12)
+    (folder / "0002.png").write_bytes(b"")
+    Image.fromarray(np.full((4, 4), 9, dtype=np.uint8)).save(folder / "0005.png")
+    (folder / "0008.png").unlink()
+    return dataset, {
+        "0002": f"{folder / '0002.png'}: is not an image that can be read; is the file damaged?",
+        "0005": f"{folder / '0005.png'}: label 9 is outside five's 0..4; is it the right mask?",
+        "0008": f"{folder / '0008.png'}: the mask of '0008' cannot be read (No such file or directory).",
+    }
+
+
+def test_every_bad_file_is_named_in_one_report(tmp_path: Path):
+    dataset, expected = with_bad_files(tmp_path)
+    with pytest.raises(DataError) as error:
+        take_census(dataset, tmp_path / "cache")
+    path = tmp_path / "cache" / BAD_FILE
+    assert str(error.value).splitlines() == [
+        f"mine/train: 3 of 12 masks cannot be used ({path} names all); repair or remove them, or leave them out with "
+        "--skip-bad:",
+        *(f"  {line}" for line in expected.values()),
+    ]
+    assert read_bad(tmp_path / "cache") == expected
+
+
+def test_a_long_report_has_a_limit_and_its_file_has_none(tmp_path: Path):
+    dataset, expected = with_bad_files(tmp_path)
+    with pytest.raises(DataError) as error:
+        take_census(dataset, tmp_path / "cache", max_reported=2)
+    assert str(error.value).splitlines()[-2:] == [f"  {expected['0005']}", "  and 1 more"]
+    assert read_bad(tmp_path / "cache") == expected
+
+
+def test_skipped_files_are_left_out_and_recorded(tmp_path: Path):
+    dataset, expected = with_bad_files(tmp_path)
+    census = take_census(dataset, tmp_path / "cache", skip_bad=True)
+    assert census.ids == tuple(item_id for item_id in dataset.ids if item_id not in expected)
+    record = json.loads((tmp_path / "cache" / BAD_FILE).read_text())
+    assert (record["skipped"], record["num_masks"], record["masks"]) == (True, 12, expected)
+    assert_equal(take_census(dataset, tmp_path / "cache", skip_bad=True), census)
+
+
+def test_the_record_of_bad_files_goes_when_they_are_repaired(tmp_path: Path):
+    dataset, expected = with_bad_files(tmp_path)
+    take_census(dataset, tmp_path / "cache", skip_bad=True)
+    for item_id in expected:
+        Image.fromarray(np.zeros((3, 3), dtype=np.uint8)).save(tmp_path / "masks" / f"{item_id}.png")
+    assert take_census(dataset, tmp_path / "cache").ids == dataset.ids
+    assert read_bad(tmp_path / "cache") == {}
+
+
+def test_nothing_but_bad_files_is_an_error_even_when_they_are_skipped(tmp_path: Path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "a.png").write_text("")
+    with pytest.raises(DataError, match=r"^mine/train: 1 of 1 masks cannot be used"):
+        take_census(dataset_of(folder), tmp_path / "cache", skip_bad=True)
+
+
+def test_a_damaged_cache_is_named(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 3)
+    take_census(dataset, tmp_path / "cache")
+    path = tmp_path / "cache" / CENSUS_FILE
+    path.write_bytes(b"PAR1 no parquet")
+    with pytest.raises(OSError, match=r"census\.parquet: cannot be read .* delete it to have it counted again\.$"):
+        take_census(dataset, tmp_path / "cache")
+
+
+def test_classes_without_a_pixel_are_told(tmp_path: Path):
+    said: list[str] = []
+
+    class Listener:
+        def task(self, label: str, total: int, done: int = 0):
+            return nullcontext(self)
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            pass
+
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    take_census(some_masks(tmp_path / "masks", 5), tmp_path / "cache", progress=Listener())
+    assert said == ["mine/train: 1 classes have not a single pixel: e."]
