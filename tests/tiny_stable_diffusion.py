@@ -124,3 +124,50 @@ def write_pipeline(folder: Path, prediction_type: str = "epsilon", seed: int = 0
         scheduler = DDIMScheduler(**settings, clip_sample=False, prediction_type=prediction_type)
     scheduler.save_pretrained(folder / "scheduler")
     return folder
+
+
+RESNET_NAMES = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+OUTER_NAMES = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+
+
+def original_names(state: dict[str, torch.Tensor], layers: int = 1) -> dict[str, torch.Tensor]:
+    """The weights of a `new_unet` under the names that the original Stable Diffusion code gives them."""
+    return {_original_name(name, layers): weight for name, weight in state.items()}
+
+
+def _original_name(name: str, layers: int) -> str:
+    for ours, theirs in OUTER_NAMES.items():
+        if name.startswith(ours + "."):
+            return name.replace(ours, theirs, 1)
+    if name.startswith("mid_block."):
+        _, kind, number, rest = name.split(".", 3)
+        place = f"middle_block.{1 if kind == 'attentions' else 2 * int(number)}"
+    else:
+        block, level, kind, number, rest = name.split(".", 4)
+        if kind == "downsamplers":
+            return f"input_blocks.{1 + int(level) * (layers + 1) + layers}.0.op.{rest.removeprefix('conv.')}"
+        if block == "down_blocks":
+            place = f"input_blocks.{1 + int(level) * (layers + 1) + int(number)}"
+        else:
+            last = layers if kind == "upsamplers" else int(number)
+            place = f"output_blocks.{int(level) * (layers + 1) + last}"
+        if kind == "upsamplers":
+            return f"{place}.{1 if level == '0' else 2}.{rest}"  # the first level up does not attend
+        place += f".{1 if kind == 'attentions' else 0}"
+    if kind == "resnets":
+        ours, end = rest.rsplit(".", 1)
+        rest = f"{RESNET_NAMES[ours]}.{end}"
+    return f"{place}.{rest}"

@@ -17,6 +17,7 @@ from d3s2.data.label_space import LabelSpace
 from d3s2.generator.compact_adapter import CompactSettings, load_compact
 from d3s2.generator.controlnet import ControlNetSettings, load_controlnet
 from d3s2.generator.denoiser import Denoiser
+from d3s2.generator.freestyle import FreestyleSettings, load_freestyle
 
 
 @runtime_checkable
@@ -71,4 +72,5 @@ class Loader:
 GENERATORS: dict[str, Loader] = {
     "compact": Loader(CompactSettings, load_compact),
     "controlnet": Loader(ControlNetSettings, load_controlnet),
+    "freestyle": Loader(FreestyleSettings, load_freestyle),
 }
