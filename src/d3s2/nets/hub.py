@@ -79,10 +79,10 @@ def _from_hub(repo: str, allow_pickle: bool) -> Path:
         raise ModelError(f"{repo}: there is no such folder, and it is no hub id ('owner/name').") from None
     except (RepositoryNotFoundError, LocalEntryNotFoundError, OSError) as error:
         gone = isinstance(error, RepositoryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
-        reason = "the hub has no such model" if gone else "not on this machine, and the hub cannot be reached"
+        reason = "the hub has no such model" if gone else "the hub cannot be reached"
         raise ModelError(
-            f"{repo}{describe(repo)}: {reason}; where there is a network run `{how_to_get(repo)}`, copy the "
-            "folder here and give its path instead of the id."
+            f"{repo}{describe(repo)}: there is no such folder, and {reason}; where there is a network run "
+            f"`{how_to_get(repo)}`, copy the folder here and give its path instead of the id."
         ) from None
 
 
@@ -97,4 +97,7 @@ def _require_weights(source: str, folder: Path, allow_pickle: bool) -> None:
             f"{source}: its weights are pickled ({pickled[0]}), and a pickle can run code when it is read; take one "
             "with .safetensors, or allow pickled weights if you trust where they come from."
         )
-    raise ModelError(f"{source}: there are no weights (.safetensors) beside {CONFIG_NAME}; get the files again.")
+    raise ModelError(
+        f"{source}: there are no weights (.safetensors) beside {CONFIG_NAME}; get the files again, or allow pickled "
+        "weights where the page offers no other."
+    )

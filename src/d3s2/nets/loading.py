@@ -19,7 +19,7 @@ from d3s2.nets.pixel_families import SEGFORMER, UPERNET
 from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.unet import CompactUNet
-from d3s2.nets.unet_files import CompactView, read_compact, write_compact
+from d3s2.nets.unet_files import CompactView, read_compact, stored_weights, write_compact
 
 NETWORKS: dict[str, Family] = {
     "mask2former": MASK2FORMER,
@@ -131,8 +131,7 @@ def _write_adapted(net: AdaptedSegmenter, folder: Path, class_names: Sequence[st
     network, config = net.network, net.network.config
     config.id2label = dict(enumerate(class_names))
     config.label2id = {name: label for label, name in config.id2label.items()}
-    kind = torch.float16 if half else torch.float32
-    weights = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in network.state_dict().items()}
+    weights = stored_weights(network, half)
     with tempfile.TemporaryDirectory() as scratch:
         with quiet_loading():
             network.save_pretrained(scratch, state_dict=weights)

@@ -63,7 +63,10 @@ def mask2former_loss(
     if not bool(seen.any()):
         return torch.stack([0 * (classes.float().sum() + queries.float().sum()) for classes, queries in layers]).sum()
     targets = read_targets(masks[seen])
-    losses = [layer_loss(network, classes[seen].float(), queries[seen].float(), targets) for classes, queries in layers]
+    with torch.autocast(pixels.device.type, enabled=False):
+        losses = [
+            layer_loss(network, classes[seen].float(), queries[seen].float(), targets) for classes, queries in layers
+        ]
     return torch.stack(losses).sum()
 
 

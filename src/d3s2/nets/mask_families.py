@@ -43,7 +43,8 @@ def maskformer_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l 
 
 def _log_mass(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
     classes = class_logits.float().softmax(dim=-1)[..., :-1]
-    mass = torch.einsum("bqc, bqhw -> bchw", classes, mask_logits.sigmoid())
+    with torch.autocast(mask_logits.device.type, enabled=False):
+        mass = torch.einsum("bqc, bqhw -> bchw", classes, mask_logits.sigmoid())
     mass = F.interpolate(mass, size=size, mode="bilinear", align_corners=False)
     return mass.clamp(min=SMALLEST_MASS).log()
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import SegformerForSemanticSegmentation, UperNetForSemanticSegmentation
 
+from d3s2.base.errors import UsageError
 from d3s2.nets.family import Family, Layer, listening
 from d3s2.nets.trainable import mean_cross_entropy
 
@@ -26,7 +27,15 @@ def segformer_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[
 
 
 def upernet_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    """Cross entropy at the size of the masks, and the auxiliary head's with the weight that its config names."""
+    """Cross entropy at the size of the masks, and the auxiliary head's with the weight that its config names.
+
+    Raises:
+        UsageError: a batch of one image, over which its batch normalisation has no spread.
+    """
+    if network.training and len(pixels) < 2:
+        raise UsageError(
+            "UPerNet normalises over the batch and cannot learn from one image; give batches of 2 or more."
+        )
     with listening(network, AUXILIARY if network.auxiliary_head is not None else {}) as heard:
         logits = network(pixels).logits
     loss = mean_cross_entropy(_resized(logits, masks.shape[-2:]), masks)

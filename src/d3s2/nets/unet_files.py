@@ -73,10 +73,17 @@ def read_compact(folder: Path) -> tuple[CompactUNet, list[str]]:
 
 def write_compact(net: CompactUNet, folder: Path, class_names: Sequence[str], half: bool) -> None:
     """Weights, then the config, then the class names: their being there means that the folder is whole."""
-    kind = torch.float16 if half else torch.float32
-    weights = {name: tensor.detach().to("cpu", kind).contiguous() for name, tensor in net.state_dict().items()}
     with writing(folder / WEIGHTS_NAME) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        save_file(stored_weights(net, half), temporary, metadata={"format": "pt"})
     shape = {"num_classes": net.config.num_classes, "width": net.config.width}
     write_json(folder / CONFIG_NAME, {"_class_name": type(net).__name__, **shape})
     write_json(folder / CLASSES_NAME, {"class_names": list(class_names)})
+
+
+def stored_weights(network: nn.Module, half: bool) -> dict[str, Tensor]:
+    """All weights on the CPU in float32, or float16 where `half`; counters stay whole numbers."""
+    kind = torch.float16 if half else torch.float32
+    return {
+        name: tensor.detach().to("cpu", kind if tensor.is_floating_point() else tensor.dtype).contiguous()
+        for name, tensor in network.state_dict().items()
+    }

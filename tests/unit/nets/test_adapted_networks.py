@@ -74,6 +74,26 @@ def test_a_loaded_network_is_frozen_and_repeats_itself(kind: str, folders: dict[
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_scores_and_losses_are_float32_under_autocast(kind: str, folders: dict[str, Path]) -> None:
+    net = load_segmenter(folders[kind], CLASS_NAMES, device=CPU)
+    assert isinstance(net, AdaptedSegmenter)
+    images, masks = torch.rand(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.uint8)
+    whole = net(images).scores.softmax(dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = net(images).scores
+        loss = net.loss(images, masks) if net.family.loss is not None else scores.mean()
+    assert scores.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(scores.softmax(dim=1), whole, atol=0.1, rtol=0)
+
+
+def test_upernet_refuses_to_learn_from_one_image(folders: dict[str, Path]) -> None:
+    net = load_segmenter(folders["upernet"], CLASS_NAMES, device=CPU)
+    assert isinstance(net, AdaptedSegmenter)
+    with pytest.raises(UsageError, match=r"cannot learn from one image; give batches of 2 or more"):
+        net.train().loss(torch.rand(1, 3, 64, 64), torch.zeros(1, 64, 64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_smaller_guidance_size_is_what_the_network_sees(kind: str, folders: dict[str, Path]) -> None:
     net = load_segmenter(folders[kind], CLASS_NAMES, device=CPU, size_px=32)
     seen = net(torch.rand(1, 3, 96, 128))

@@ -24,13 +24,14 @@ def test_a_network_that_is_not_here_is_named_with_licence_size_and_the_way_to_ge
     with pytest.raises(ModelError) as refused:
         load_segmenter(name, ("sky",), device=torch.device("cpu"))
     said = str(refused.value)
-    assert said.startswith(f"{name} (UPerNet Swin-T, ADE20K; licence MIT; about 240 MB): not on this machine")
+    assert said.startswith(f"{name} (UPerNet Swin-T, ADE20K; licence MIT; about 240 MB): there is no such folder")
+    assert "and the hub cannot be reached; where there is a network run `hf download" in said
     assert NETWORK_CARDS[name].how_to_get in said
 
 
 @pytest.mark.usefixtures("offline")
 def test_an_unknown_network_is_named_without_guesses() -> None:
-    with pytest.raises(ModelError, match=r"^someone/some-net: not on this machine"):
+    with pytest.raises(ModelError, match=r"^someone/some-net: there is no such folder, and the hub cannot be reached"):
         locate("someone/some-net")
 
 
