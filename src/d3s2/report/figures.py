@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from d3s2.report.records import SETS, Results
 
@@ -45,7 +45,8 @@ VARIABLES |= {style.colour: style.variable for style in STYLES.values()}
 
 WIDTH_IN = 9.0
 FONT_PT = 9.0
-MAX_ROWS = 50
+MAX_ROWS = 90
+MAX_NAME = 28
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ def frequency_figure(frequencies: ClassFrequencies) -> Figure:
     for axes in panels:
         axes.set_xscale("log")
         axes.set_xlim(nowhere / 1.5, 1.35)
-        ticks = [tick for tick in (0.0001, 0.001, 0.01, 0.1, 1.0) if tick >= least / 1.5]
+        ticks = [tick for tick in _share_ticks(len(panels)) if tick >= 0.9 * least]
         axes.set_xticks([nowhere, *ticks], ["none", *(f"{100 * tick:g} %" for tick in ticks)])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
     return figure
 
 
@@ -106,7 +106,7 @@ def class_figure(results: Results, student: str) -> Figure:
     order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     names = [results.class_names[index] for index in order]
     series = {row.name: [row.iou_per_class[index] for index in order] for row in rows}
-    tail = {results.class_names[index] for index in results.tail_classes}
+    tail = {_short(results.class_names[index]) for index in results.tail_classes}
     figure, panels = _dot_panels(names, series, none_at=None)
     for axes in panels:
         axes.set_xlim(-0.03, 1.0)
@@ -128,8 +128,12 @@ def miou_figure(results: Results, student: str) -> Figure:
         axes.barh(place, mean, height=0.58, color=style.colour, linewidth=0)
         if row.miou_std is not None:
             axes.errorbar(mean, place, xerr=std, color=INK, linewidth=1.2, capsize=3.5, capthick=1.2)
-        axes.plot(row.miou_per_seed, [place] * len(row.miou_per_seed), "o", markersize=3, color=INK, markeredgewidth=0)
-        right = max(mean + std, *row.miou_per_seed, mean)
+        seeds = row.miou_per_seed
+        axes.plot(
+            seeds, [place] * len(seeds), "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=INK,
+            markeredgewidth=0.9, zorder=5,
+        )  # fmt: skip
+        right = max(mean + std, *seeds, mean)
         axes.annotate(
             f"{100 * mean:.1f} %", (right, place), (7, 0), textcoords="offset points", va="center",
             fontsize=FONT_PT + 1, fontweight="bold", color=INK,
@@ -156,6 +160,7 @@ def energy_figure(traces: Sequence[EnergyTrace]) -> Figure:
         axes.set_title(f"{energy} energy", loc="left", fontsize=FONT_PT + 1, fontweight="bold", color=INK)
         axes.set_xlabel("sampling step", fontsize=FONT_PT, color=FAINT)
         axes.set_ylim(bottom=0)
+        axes.set_xmargin(0.02)
     _legend(figure, panels[0])
     return figure
 
@@ -184,7 +189,7 @@ def _dot_panels(
         axes.hlines(range(len(here)), 0, 1, transform=axes.get_yaxis_transform(), color=RULE, linewidth=0.8)
         for name, values in series.items():
             _draw_dots(axes, name, [values[index] for index in here], none_at)
-        axes.set_yticks(range(len(here)), [names[index] for index in here], fontsize=FONT_PT, color=INK)
+        axes.set_yticks(range(len(here)), [_short(names[index]) for index in here], fontsize=FONT_PT, color=INK)
         axes.set_ylim(num_rows - 0.4, -0.6)
     _legend(figure, panels[0])
     return figure, panels
@@ -192,10 +197,12 @@ def _dot_panels(
 
 def _draw_dots(axes: Axes, name: str, values: Sequence[float | None], none_at: float | None) -> None:
     style = style_of(name)
-    size, edge = (9.0, 2.6) if style.marker == "|" else (6.5, 0.8)
+    size, edge = (10.0, 2.8) if style.marker == "|" else (7.5, 0.9)
     ring = style.colour if style.marker == "|" else PAPER
     drawn = [(value, place) for place, value in enumerate(values) if value is not None]
     common: dict[str, Any] = {"linestyle": "none", "marker": style.marker, "markersize": size, "clip_on": False}
+    # Dots may stand over the rim; the layout must not make room for them (nor for a series that has none).
+    common["in_layout"] = False
     xs, ys = zip(*drawn, strict=True) if drawn else ((), ())
     axes.plot(
         xs, ys, color=style.colour, markeredgecolor=ring, markeredgewidth=edge, label=SETS.get(name, name), **common
@@ -253,6 +260,17 @@ def _legend(figure: Figure, axes: Axes) -> None:
             handles, labels, loc="outside upper left", ncols=len(labels), frameon=False, fontsize=FONT_PT,
             labelcolor=INK, handletextpad=0.4, columnspacing=1.6,
         )  # fmt: skip
+
+
+def _short(name: str) -> str:
+    """A class name that leaves room for the dots."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…"
+
+
+def _share_ticks(num_panels: int) -> list[float]:
+    """Round shares; fewer of them where panels are narrow."""
+    steps = (1, 3) if num_panels == 1 else (1,)
+    return sorted(step * 10.0**power for power in range(-6, 1) for step in steps if step * 10.0**power <= 1)
 
 
 def _by_share(frequencies: ClassFrequencies) -> list[int]:

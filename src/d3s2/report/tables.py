@@ -18,12 +18,14 @@ class Table:
         rows: as many cells as there are headers.
         numeric: columns that are aligned at the right.
         emphasis: positions of rows that stand out.
+        notes: sentences below the table.
     """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: tuple[bool, ...]
     emphasis: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def results_table(results: Results) -> Table:
@@ -41,6 +43,9 @@ def results_table(results: Results) -> Table:
         rows=tuple(cells),
         numeric=tuple(header not in text_columns for header in headers),
         emphasis=tuple(index for index, row in enumerate(rows) if row.name == "distilled"),
+        notes=tuple(
+            f"{SETS.get(row.name, row.name)} with {row.student} failed: {row.failure}." for row in rows if row.failure
+        ),
     )
 
 
@@ -51,7 +56,7 @@ def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
         SETS.get(row.name, row.name),
         f"{row.items:,}",
         size_text(row.bytes),
-        measured(row.miou_mean, row.miou_std) if row.failure is None else f"failed: {row.failure}",
+        measured(row.miou_mean, row.miou_std) if row.failure is None else "failed",
         measured(row.tail_miou_mean, row.tail_miou_std),
         NONE if over_random is None else f"{over_random:.2f}",
         NONE if of_all is None else f"{100 * of_all:.0f} %",
@@ -106,7 +111,8 @@ def to_markdown(table: Table) -> str:
     for index, row in enumerate(table.rows):
         cells = [_markdown_cell(cell) for cell in row]
         lines.append([f"**{cell}**" if cell else cell for cell in cells] if index in table.emphasis else cells)
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    notes = "".join(f"\n{note}\n" for note in table.notes)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + notes
 
 
 def to_latex(table: Table) -> str:
