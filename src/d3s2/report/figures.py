@@ -76,6 +76,11 @@ class EnergyTrace:
     series: str
     values: Float[np.ndarray, "items steps"]
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is a single number."""
+        return bool(np.isfinite(self.values).any())
+
 
 def frequency_figure(frequencies: ClassFrequencies) -> Figure:
     """Share of masks that hold each class, most frequent first, on a logarithmic scale; open markers stand for none."""
@@ -86,7 +91,7 @@ def frequency_figure(frequencies: ClassFrequencies) -> Figure:
     nowhere = least / 2.5
     series = {
         name: [shares[index] or None for index in order]
-        for name, shares in sorted(frequencies.shares.items(), key=lambda pair: list(STYLES).index(pair[0]))
+        for name, shares in sorted(frequencies.shares.items(), key=lambda pair: _rank(pair[0]))
     }
     figure, panels = _dot_panels(names, series, none_at=nowhere)
     for axes in panels:
@@ -140,7 +145,8 @@ def miou_figure(results: Results, student: str) -> Figure:
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [SETS.get(row.name, row.name) for row in rows], fontsize=FONT_PT + 1)
     axes.set_ylim(len(rows) - 0.45, -0.55)
-    axes.set_xlim(0, 1.14 * max((row.miou_mean or 0.0) + (row.miou_std or 0.0) for row in rows) if rows else 1)
+    farthest = max(((row.miou_mean or 0.0) + (row.miou_std or 0.0) for row in rows), default=0.0)
+    axes.set_xlim(0, 1.14 * farthest or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(_per_cent))
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     return figure
@@ -148,6 +154,7 @@ def miou_figure(results: Results, student: str) -> Figure:
 
 def energy_figure(traces: Sequence[EnergyTrace]) -> Figure:
     """Each energy over the steps: mean over items, and the band that holds eight items in ten."""
+    traces = [trace for trace in traces if trace.measured]
     energies = list(dict.fromkeys(trace.energy for trace in traces))
     figure = Figure(figsize=(WIDTH_IN, 3.1), layout="constrained")
     panels = figure.subplots(1, len(energies), squeeze=False)[0]
@@ -169,7 +176,7 @@ def _draw_trace(axes: Axes, trace: EnergyTrace) -> None:
     seen = np.flatnonzero(np.isfinite(trace.values).any(axis=0))
     columns = [column[np.isfinite(column)] for column in trace.values[:, seen].T]
     mean = [float(column.mean()) for column in columns]
-    low, high = zip(*(np.percentile(column, (10, 90)) for column in columns), strict=True) if columns else ((), ())
+    low, high = zip(*(np.percentile(column, (10, 90)) for column in columns), strict=True)
     style = style_of(trace.series)
     axes.fill_between(seen + 1, low, high, color=style.colour, alpha=0.18, linewidth=0)
     axes.plot(seen + 1, mean, color=style.colour, linewidth=2, label=SETS.get(trace.series, trace.series))
@@ -265,6 +272,10 @@ def _legend(figure: Figure, axes: Axes) -> None:
 def _short(name: str) -> str:
     """A class name that leaves room for the dots."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…"
+
+
+def _rank(name: str) -> int:
+    return list(STYLES).index(name) if name in STYLES else len(STYLES)
 
 
 def _share_ticks(num_panels: int) -> list[float]:

@@ -88,17 +88,19 @@ def render(content: ReportContent) -> str:
     return _template().render(
         content=content,
         headlines=headlines(results) if results else [],
-        results_table=results_table(results) if results else None,
+        results_table=results_table(results) if results and results.sets else None,
         students=[_student_views(results, student) for student in results.students] if results else [],
         frequency_svg=_svg(frequency_figure(content.frequencies)) if content.frequencies else None,
-        energy_svg=_svg(energy_figure(content.energies)) if content.energies else None,
+        energy_svg=_svg(energy_figure(content.energies)) if any(e.measured for e in content.energies) else None,
         gallery=_gallery_view(content.gallery) if content.gallery else None,
         cost_table=cost_table(content.cost) if content.cost else None,
     )
 
 
 def headlines(results: Results) -> list[Headline]:
-    """The numbers that a reader looks for first, of the first student."""
+    """The numbers that a reader looks for first, of the first student; none where nothing was evaluated."""
+    if not results.sets:
+        return []
     student = results.students[0]
     distilled, random = results.row("distilled", student), results.row("random", student)
     lines = []

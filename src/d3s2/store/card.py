@@ -44,9 +44,11 @@ the source data set, the images were drawn for them by a guided layout-to-image 
 ## Loading
 
 ```python
+from pathlib import Path
+
 from d3s2.store.reader import DistilledSet
 
-distilled = DistilledSet("path/of/this/folder")
+distilled = DistilledSet(Path("path/of/this/folder"))
 for item_id in distilled.ids:
     image, mask = distilled.image(item_id), distilled.mask(item_id)   # uint8, [h w 3] and [h w]
 ```

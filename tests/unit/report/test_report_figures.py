@@ -103,6 +103,12 @@ def test_a_failed_set_has_no_bar(results: Results) -> None:
     assert len(axes.patches) == 3
 
 
+def test_a_student_that_learnt_nothing_has_a_scale(results: Results) -> None:
+    rows = tuple(replace(row, miou_mean=0.0, miou_std=0.0, miou_per_seed=(0.0, 0.0, 0.0)) for row in results.sets)
+    (axes,) = miou_figure(replace(results, sets=rows), "compact-unet").axes
+    assert axes.get_xlim() == (0, 1)
+
+
 def test_energies_show_mean_and_band_and_skip_what_is_missing() -> None:
     values = np.random.default_rng(0).random((20, 6))
     values[3, 2] = np.nan
@@ -118,6 +124,20 @@ def test_energies_show_mean_and_band_and_skip_what_is_missing() -> None:
     band = first.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(max(np.nanpercentile(values[:, s], 90) for s in (0, 1, 2, 3, 5)))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["segmentation energy", "feature energy"]
+
+
+def test_an_energy_that_was_never_measured_has_no_panel() -> None:
+    values = np.random.default_rng(0).random((3, 4))
+    nothing = EnergyTrace("feature", "distilled", np.full((3, 4), np.nan))
+    assert not nothing.measured
+    assert len(energy_figure([EnergyTrace("segmentation", "distilled", values), nothing]).axes) == 1
+
+
+def test_sets_of_other_names_come_last_in_a_look_of_their_own() -> None:
+    shares = {"mine": (0.5, 0.5), "random": (0.4, 0.4), "all": (0.3, 0.3)}
+    (axes,) = frequency_figure(ClassFrequencies(("a", "b"), shares)).axes
+    labels = [label for line in axes.lines if not (label := str(line.get_label())).startswith("_")]
+    assert labels == ["random real", "all real", "mine"]
 
 
 def test_svg_is_well_formed_scales_and_takes_the_colours_of_the_page(results: Results) -> None:

@@ -95,6 +95,9 @@ def test_the_whole_page_has_every_section(page: str) -> None:
 
 def test_what_does_not_exist_is_left_out(content: ReportContent) -> None:
     assert Outline(render(ReportContent("bare"))).sections == []
+    unmeasured = (EnergyTrace("feature", "distilled", np.full((2, 3), np.nan)),)
+    empty = None if content.results is None else replace(content.results, sets=())
+    assert Outline(render(ReportContent("bare", results=empty, energies=unmeasured))).sections == []
     outline = Outline(render(replace(content, results=None)))
     assert "classes-1" not in outline.sections
     assert "notes" in outline.sections
@@ -111,6 +114,7 @@ def test_the_table_and_the_headlines_say_the_same(page: str, results: Results) -
 def test_headlines_need_what_they_compare(results: Results) -> None:
     alone = replace(results, sets=tuple(row for row in results.sets if row.name == "distilled"))
     assert headlines(alone) == []
+    assert headlines(replace(results, sets=())) == []
 
 
 def test_a_failed_student_is_shown_without_figures(content: ReportContent, failed_row: SetResult) -> None:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from d3s2.base.errors import DataError, StoreError, UsageError
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.base.train_ids import IGNORE
+from d3s2.data.label_space import LabelSpace
 from d3s2.data.scenes import Scenes
 from d3s2.store.export import export
 from d3s2.store.items import ItemFacts
