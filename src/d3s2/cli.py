@@ -4,8 +4,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from d3s2 import __version__
+from d3s2.api import opened
 from d3s2.base.errors import D3S2Error
-from d3s2.base.files import locked
 from d3s2.base.runtime import pick_device, stopwatch
 from d3s2.recipes import load_run
 from d3s2.report.tables import results_table, to_markdown
@@ -26,7 +25,7 @@ from d3s2.stages.evaluate import evaluate
 from d3s2.stages.fit import fit_models
 from d3s2.stages.plan import make_plan
 from d3s2.stages.report import write_report
-from d3s2.stages.run import Run, open_run
+from d3s2.stages.run import Run
 from d3s2.stages.select import census_of, select
 from d3s2.store.export import export as export_set
 from d3s2.store.verify import Verification
@@ -266,12 +265,10 @@ def _work(
     _print(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}")
 
 
-@contextmanager
-def _opened(recipe: str, overrides: list[str] | None, out: Path, device: str | None, seed: int | None) -> Iterator[Run]:
-    """The run, with its folder held for this process."""
-    config, chosen = _config(recipe, overrides, seed), pick_device(device)
-    with locked(out):
-        yield open_run(config, out, chosen, progress_for_people())
+def _opened(
+    recipe: str, overrides: list[str] | None, out: Path, device: str | None, seed: int | None
+) -> AbstractContextManager[Run]:
+    return opened(_config(recipe, overrides, seed), out, (), device, progress_for_people())
 
 
 def _config(recipe: str, overrides: list[str] | None, seed: int | None) -> RunConfig:
@@ -302,3 +299,7 @@ def _print_json(content: Any) -> None:
 def _complain(text: str, exit_status: int) -> int:
     print(f"d3s2: {text}", file=sys.stderr)  # noqa: T201
     return exit_status
+
+
+if __name__ == "__main__":
+    main()

@@ -98,7 +98,7 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
             near = [max(1, round(side / self.multiple)) * self.multiple for side in (height, width)]
             raise ModelError(
                 f"The compact generator works on sizes that divide by {self.multiple}, got {height} x {width} px "
-                f"(height x width); set size to [{near[0]}, {near[1]}]."
+                f"(height x width); set data.size to [{near[0]}, {near[1]}]."
             )
 
 

@@ -124,7 +124,7 @@ def _energies(folder: Path) -> tuple[EnergyTrace, ...]:
         traces = read_traces(folder, kind)
         if traces:
             found.append(EnergyTrace("segmentation", name, _joined(traces, "l_seg")))
-            found.append(EnergyTrace("features", name, _joined(traces, "l_feat")))
+            found.append(EnergyTrace("feature", name, _joined(traces, "l_feat")))
     return tuple(found)
 
 

@@ -68,18 +68,18 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
     config = run.config.synthesize
     ids = selection.ids
     batches = [ids[start : start + config.batch] for start in range(0, len(ids), config.batch)]
-    writers = [writer for writer in (unguided_set, guided_set) if writer is not None]
-    done = set.intersection(*(writer.done() for writer in writers))
+    places = [_Place(writer, frozenset(writer.done())) for writer in (unguided_set, guided_set) if writer is not None]
+    done = frozenset.intersection(*(place.done for place in places))
     finished = sum(item_id_for(source_id) in done for source_id in ids)
     with run.progress.task("synthesize", len(ids), done=finished) as task:
         for number, batch in enumerate(batches):
             missing = [source_id for source_id in batch if item_id_for(source_id) not in done]
             if missing:
-                _make_batch(run, models, number, batch, guided_set, unguided_set)
+                _make_batch(run, models, number, batch, places)
                 task.advance(len(missing))
-    for writer in writers:
-        if not writer.finished:
-            writer.finish(_manifest(run, selection, models, guided=writer is guided_set))
+    for place in places:
+        if not place.writer.finished:
+            place.writer.finish(_manifest(run, selection, models, guided=place.writer is guided_set))
 
 
 def read_traces(folder: Path, kind: str) -> list[Trace]:
@@ -87,23 +87,25 @@ def read_traces(folder: Path, kind: str) -> list[Trace]:
     return [Trace(**read_json(path)) for path in sorted((folder / TRACES).glob(f"{kind}-*.json"))]
 
 
-def _make_batch(
-    run: Run,
-    models: Models,
-    number: int,
-    batch: Sequence[str],
-    guided_set: SetWriter,
-    unguided_set: SetWriter | None,
-) -> None:
+@dataclass(frozen=True)
+class _Place:
+    """Where images go, and the items that were whole there before this call."""
+
+    writer: SetWriter
+    done: frozenset[str]
+
+
+def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], places: Sequence[_Place]) -> None:
     masks = load_pairs(run.train_data, batch).masks
+    *unguided_place, guided_place = places
     before = None
-    if unguided_set is not None:
+    for place in unguided_place:
         before = sample_batch(run, models, batch, masks, guided=False)
-        _write(run, unguided_set, batch, masks, before, before)
+        _write(run, place, batch, masks, before, before)
         _write_trace(run, before.trace, f"{UNGUIDED}-{number:06d}")
     after = sample_batch(run, models, batch, masks, guided=True)
     _write_trace(run, after.trace, f"guided-{number:06d}")
-    _write(run, guided_set, batch, masks, before, after)
+    _write(run, guided_place, batch, masks, before, after)
 
 
 def sample_batch(
@@ -183,16 +185,15 @@ def _travel(run: Run) -> TimeTravel | None:
 
 def _write(
     run: Run,
-    writer: SetWriter,
+    place: _Place,
     batch: Sequence[str],
     masks: UInt8[Tensor, "b h w"],
     before: Sampled | None,
     after: Sampled,
 ) -> None:
-    done = writer.done()
     for index, source_id in enumerate(batch):
         item_id = item_id_for(source_id)
-        if item_id in done:
+        if item_id in place.done:
             continue
         facts = ItemFacts(
             source_id=source_id,
@@ -204,7 +205,7 @@ def _write(
             teacher_accuracy=after.accuracy[index],
         )
         image = np.ascontiguousarray(after.images[index].permute(1, 2, 0).numpy())
-        writer.write(item_id, image, masks[index].cpu().numpy(), facts)
+        place.writer.write(item_id, image, masks[index].cpu().numpy(), facts)
 
 
 def _write_trace(run: Run, trace: Trace, name: str) -> None:

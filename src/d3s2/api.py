@@ -1,0 +1,81 @@
+"""The method as a library: what the command line does, with plain arguments, results as records."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from d3s2.base.files import locked
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import pick_device
+from d3s2.recipes import load_run
+from d3s2.report.records import Results
+from d3s2.selection.picks import Selection
+from d3s2.stages.config import RunConfig
+from d3s2.stages.distill import distill_run
+from d3s2.stages.evaluate import evaluate as evaluate_run
+from d3s2.stages.report import write_report
+from d3s2.stages.run import Run, open_run
+from d3s2.stages.select import census_of
+from d3s2.stages.select import select as select_run
+from d3s2.store.reader import DistilledSet
+
+Recipe = str | RunConfig
+
+
+def select(recipe: Recipe, *, out: Path | str, overrides: Sequence[str] = (), progress: Progress = SILENT) -> Selection:
+    """Census and choice of masks.
+
+    Args:
+        recipe: name of a recipe, path of a YAML file, or a config.
+        out: folder of the run; one that is there is gone on with.
+        overrides: 'key=value' strings, for example 'select.ratio=0.05'.
+
+    Raises:
+        D3S2Error: see d3s2.base.errors.
+    """
+    with opened(recipe, out, overrides, "cpu", progress) as run:
+        return select_run(run, census_of(run))
+
+
+def distill(
+    recipe: Recipe,
+    *,
+    out: Path | str,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    progress: Progress = SILENT,
+) -> DistilledSet:
+    """Census, select, fit or load, synthesize; arguments as for `select`, `device` as for torch."""
+    with opened(recipe, out, overrides, device, progress) as run:
+        distill_run(run)
+    return DistilledSet(Path(out))
+
+
+def evaluate(
+    recipe: Recipe,
+    *,
+    out: Path | str,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+    progress: Progress = SILENT,
+) -> Results:
+    """Students on every set of the recipe, after distilling where that is not done; arguments as for `distill`."""
+    with opened(recipe, out, overrides, device, progress) as run:
+        distill_run(run)
+        return evaluate_run(run)
+
+
+def report(folder: Path | str, *, device: str | None = None, progress: Progress = SILENT) -> Path:
+    """Writes the page of a run again; returns its path."""
+    return write_report(Path(folder), pick_device(device), progress)
+
+
+@contextmanager
+def opened(
+    recipe: Recipe, out: Path | str, overrides: Sequence[str], device: str | None, progress: Progress
+) -> Iterator[Run]:
+    """The run in the folder `out`, held for this process."""
+    config = recipe if isinstance(recipe, RunConfig) else load_run(recipe, overrides)
+    chosen = pick_device(device)
+    with locked(Path(out)):
+        yield open_run(config, Path(out), chosen, progress)

@@ -1,0 +1,150 @@
+"""What a wrong call or wrong data gets: one sentence, an exit status, no stack trace. By their text."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from tiny_run import TINY, call, distil
+
+from d3s2.base.files import locked
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    return text.strip().splitlines()[-1]
+
+
+def folder_data(tmp_path: Path) -> Path:
+    """A data set of four pairs and the YAML file that describes it."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for index in range(4):
+        Image.fromarray(rng.integers(0, 255, (32, 48, 3), dtype=np.uint8)).save(tmp_path / f"data/images/{index}.png")
+        Image.fromarray(rng.integers(0, 3, (32, 48), dtype=np.uint8)).save(tmp_path / f"data/masks/{index}.png")
+    plan = {
+        "name": "mine",
+        "classes": ["a", "b", "c"],
+        "splits": {
+            "train": {"images": {"folder": "images"}, "masks": {"folder": "masks"}},
+            "test": {"images": {"folder": "images"}, "masks": {"folder": "masks"}},
+        },
+    }
+    path = tmp_path / "data" / "mine.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    return path
+
+
+def distil_mine(tmp_path: Path, plan: Path, *words: str) -> int:
+    words = (f"data.dataset={plan}", "data.options={}", "select.ratio=0.5", *words)
+    return distil(tmp_path / "run", *words)
+
+
+def test_an_unknown_recipe_names_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("distill", "scense", "--out", str(tmp_path / "run")) == 2
+    assert "'scense' is neither a recipe (" in (text := said(capsys))
+    assert "Did you mean 'scenes'?" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", "synthesize.stepz=3") == 2
+    assert "Unknown key 'synthesize.stepz', did you mean 'steps'?" in said(capsys)
+
+
+def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", "synthesize.guidance.mode=slow") == 2
+    assert "Key 'synthesize.guidance.mode': input should be 'fast' or 'full', got 'slow'." in said(capsys)
+
+
+def test_an_override_without_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", "seed") == 2
+    assert "Override 'seed' is not of the form key=value" in said(capsys)
+
+
+@pytest.mark.parametrize("budget", ["select.num_masks=0", "select.num_masks=25"])
+def test_a_budget_of_nothing_or_of_too_much(capsys: pytest.CaptureFixture[str], tmp_path: Path, budget: str) -> None:
+    assert distil(tmp_path / "run", "select.ratio=null", budget) == 2
+    text = said(capsys)
+    assert "num_masks is" in text
+    assert "1 to 24" in text
+
+
+def test_a_ratio_that_rounds_to_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", "select.ratio=0.001") == 2
+    assert "24" in said(capsys)
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("distill", "scenes", *TINY, "--out", str(tmp_path / "run"), "--device", "cuda:99") == 2
+    assert "Device 'cuda:99' is not available on this machine" in said(capsys)
+
+
+def test_a_missing_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("distill", "camvid", f"data.root={tmp_path / 'nowhere'}", "--out", str(tmp_path / "run")) == 1
+    assert "nowhere" in said(capsys)
+
+
+def test_a_data_set_without_its_root(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("distill", "camvid", "--out", str(tmp_path / "run")) == 2
+    assert "Data set 'camvid' needs the folder that it lies in" in said(capsys)
+
+
+def test_an_unreadable_mask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = folder_data(tmp_path)
+    (tmp_path / "data/masks/2.png").write_bytes(b"not a picture")
+    assert distil_mine(tmp_path, plan) == 1
+    assert "masks/2.png" in capsys.readouterr().err
+
+
+def test_a_label_outside_the_space(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = folder_data(tmp_path)
+    Image.fromarray(np.full((32, 48), 3, dtype=np.uint8)).save(tmp_path / "data/masks/1.png")
+    assert distil_mine(tmp_path, plan) == 1
+    text = capsys.readouterr().err
+    assert "masks/1.png: label 3 is outside mine's 0..2; is this mask already shifted?" in text
+
+
+def test_a_pair_of_different_sizes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = folder_data(tmp_path)
+    Image.fromarray(np.zeros((16, 48, 3), dtype=np.uint8)).save(tmp_path / "data/images/3.png")
+    assert distil_mine(tmp_path, plan) == 1
+    text = capsys.readouterr().err
+    assert "'3' has an image of 16 x 48 px and a mask of 32 x 48 px (height x width)" in text
+
+
+def test_another_call_in_the_same_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run") == 0
+    assert distil(tmp_path / "run", "synthesize.steps=4") == 1
+    assert "holds a run with another synthesize.steps (3, this call has 4); choose another --out" in said(capsys)
+
+
+def test_a_second_process_in_the_same_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with locked(tmp_path / "run"):
+        assert distil(tmp_path / "run") == 1
+    assert "another d3s2 process is at work in this folder" in said(capsys)
+
+
+def test_a_size_that_the_generator_cannot_make(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", "data.size=[33, 50]", "data.options={count: 24, size_px: [33, 50]}") == 1
+    assert "sizes that divide by 8, got 33 x 50 px (height x width); set data.size to [32, 48]." in said(capsys)
+
+
+def test_a_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("report", str(tmp_path)) == 1
+    assert "holds no run (run.json is missing)" in said(capsys)
+
+
+def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", f"generator.settings={{model: {tmp_path / 'none'}}}") == 1
+    assert "there is no compact generator here; make one with `d3s2 fit`." in said(capsys)
+
+
+def test_a_full_disk_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    assert distil(Path("/dev/full/run")) == 1
+    assert "/dev/full" in said(capsys)

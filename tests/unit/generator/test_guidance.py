@@ -1,0 +1,127 @@
+"""Guidance on a real tiny generator and a real tiny teacher."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from d3s2.base.errors import NumericError
+from d3s2.generator.compact import bind, flow_scheduler, new_generator
+from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator.guidance import Refusals, Window, guide
+from d3s2.generator.samplers import ddim, initial_noise
+from d3s2.generator.schedules import levels_of
+from d3s2.nets.unet import CompactUNet
+from d3s2.teacher.energies import segmentation_consistency
+
+MIDDLE = Level(alpha=0.5, sigma=0.5, time=0.5)
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Denoiser, CompactUNet, torch.Tensor]:
+    masks = torch.randint(0, 3, (2, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model = new_generator(0, num_classes=3, channels=(32, 32)).eval().requires_grad_(False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        teacher = CompactUNet(num_classes=3, width=8).eval().requires_grad_(False)
+    return bind(model, masks), teacher, masks
+
+
+def energy_of(teacher: CompactUNet, masks: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    return segmentation_consistency(teacher((clean + 1) / 2).scores, masks)
+
+
+def scaled_square(scale: float, clean: torch.Tensor, level: Level) -> torch.Tensor:
+    return scale * clean.pow(2).sum(dim=(1, 2, 3))
+
+
+def noise() -> torch.Tensor:
+    return initial_noise([torch.Generator().manual_seed(i) for i in range(2)], (3, 16, 16))
+
+
+@pytest.mark.parametrize("mode", ["fast", "full"])
+def test_guidance_lowers_the_energy_of_every_item(parts: tuple, mode: str) -> None:
+    denoiser, teacher, masks = parts
+    schedule = levels_of(flow_scheduler(), 8)
+
+    def energy(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return energy_of(teacher, masks, clean)
+
+    with torch.no_grad():
+        plain = ddim(denoiser, noise(), schedule)
+        guided = ddim(guide(denoiser, energy, strength=0.2, mode=mode), noise(), schedule)
+        assert (energy_of(teacher, masks, guided) < energy_of(teacher, masks, plain)).all()
+
+
+def test_strength_zero_and_levels_outside_the_window_change_nothing(parts: tuple) -> None:
+    denoiser, _, _ = parts
+
+    def never(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        raise AssertionError("the energy must not be asked")
+
+    with torch.no_grad():
+        expected = denoiser(noise(), MIDDLE)
+        assert torch.equal(guide(denoiser, never, strength=0.0)(noise(), MIDDLE), expected)
+        outside = guide(denoiser, never, strength=1.0, window=Window(noisiest=0.4))
+        assert torch.equal(outside(noise(), MIDDLE), expected)
+
+
+def test_a_step_is_the_given_fraction_of_the_models_own_update(parts: tuple) -> None:
+    denoiser, _, _ = parts
+    with torch.no_grad():
+        clean = denoiser(noise(), MIDDLE)
+        for scale in (1.0, 1e6):  # the size of the energy has no part in it
+            moved = guide(denoiser, lambda c, _, k=scale: k * c.pow(2).sum(dim=(1, 2, 3)), strength=0.25)(
+                noise(), MIDDLE
+            )
+            own = (noise() - 0.5 * clean).pow(2).mean(dim=(1, 2, 3)).sqrt()
+            torch.testing.assert_close((moved - clean).pow(2).mean(dim=(1, 2, 3)).sqrt(), 0.25 * own)
+
+
+@pytest.mark.parametrize("mode", ["fast", "full"])
+def test_the_direction_agrees_with_finite_differences(parts: tuple, mode: str) -> None:
+    _, _, masks = parts
+    model = new_generator(0, num_classes=3, channels=(32, 32)).double().eval().requires_grad_(False)
+    denoiser = bind(model, masks)
+    x = noise().double()
+
+    def value(at: torch.Tensor) -> torch.Tensor:
+        return (denoiser(at, MIDDLE) if mode == "full" else at).pow(3).mean(dim=(1, 2, 3))
+
+    with torch.no_grad():
+        clean = denoiser(x, MIDDLE)
+        moved = guide(denoiser, lambda c, _: c.pow(3).mean(dim=(1, 2, 3)), strength=0.1, mode=mode)(x, MIDDLE)
+        step = moved - clean
+        base = x if mode == "full" else clean
+        for index in ((0, 0, 3, 3), (1, 2, 7, 9), (0, 1, 15, 0)):
+            bump = torch.zeros_like(base)
+            bump[index] = 1e-5
+            slope = (value(base + bump) - value(base - bump))[index[0]] / 2e-5
+            others = step[index[0]].flatten()
+            reference = step[index] / others.norm()
+            gradient = _gradient(value, base)[index[0]].flatten()
+            assert float(reference) == pytest.approx(-float(slope / gradient.norm()), rel=1e-3, abs=1e-6)
+
+
+def _gradient(value: object, base: torch.Tensor) -> torch.Tensor:
+    with torch.enable_grad():
+        leaf = base.clone().requires_grad_(True)
+        return torch.autograd.grad(value(leaf).sum(), leaf)[0]  # type: ignore[operator]
+
+
+def test_gradients_that_are_not_finite_are_never_applied_and_end_the_item_when_many(parts: tuple) -> None:
+    denoiser, _, _ = parts
+    refusals = Refusals(("a", "b"), allowed=2)
+
+    def broken(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return clean.pow(2).sum(dim=(1, 2, 3)) * torch.tensor([1.0, float("inf")])
+
+    guided = guide(denoiser, broken, strength=0.1, refusals=refusals)
+    with torch.no_grad():
+        expected = denoiser(noise(), MIDDLE)
+        moved = guided(noise(), MIDDLE)
+        assert torch.equal(moved[1], expected[1])
+        assert not torch.equal(moved[0], expected[0])
+        guided(noise(), MIDDLE)
+        with pytest.raises(NumericError, match=r"Item 'b': the guidance gradient was not finite at 3 steps, at most 2"):
+            guided(noise(), MIDDLE)

@@ -1,0 +1,42 @@
+"""Augmentation keeps image and mask together."""
+
+import torch
+
+from d3s2.student.augment import Augmentation, augment
+
+STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, colour=0.0)
+
+
+def pairs() -> tuple[torch.Tensor, torch.Tensor]:
+    masks = torch.randint(0, 4, (6, 16, 24), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return (masks.float() / 10)[:, None].repeat(1, 3, 1, 1), masks
+
+
+def test_nothing_varied_changes_nothing() -> None:
+    images, masks = pairs()
+    moved, moved_masks = augment(images, masks, STILL, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(moved, images, atol=1e-5, rtol=0)
+    assert torch.equal(moved_masks, masks)
+
+
+def test_image_and_mask_move_together_and_what_comes_from_outside_is_ignored() -> None:
+    masks = torch.zeros(8, 32, 48, dtype=torch.uint8)
+    masks[:, 8:24, 12:36] = 1
+    images = masks.float()[:, None].repeat(1, 3, 1, 1)
+    how = Augmentation(light=0.0, colour=0.0, zoom=(0.5, 1.5))
+    moved, moved_masks = augment(images, masks, how, torch.Generator().manual_seed(1))
+    inside = moved_masks == 1
+    assert inside.any()
+    assert (moved[:, 0][inside] > 0.4).float().mean() > 0.97
+    assert (moved_masks == 255).any()
+    assert set(moved_masks.unique().tolist()) == {0, 1, 255}
+
+
+def test_the_same_generator_gives_the_same_batch_and_global_state_is_untouched() -> None:
+    images, masks = pairs()
+    before = torch.get_rng_state()
+    first = augment(images, masks, Augmentation(), torch.Generator().manual_seed(3))
+    second = augment(images, masks, Augmentation(), torch.Generator().manual_seed(3))
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,84 @@
+"""The streamed bank equals statistics taken at once, and says what it was made from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from d3s2.base.errors import ModelError
+from d3s2.nets.unet import CompactUNet
+from d3s2.teacher.bank import gather_bank, load_bank, save_bank, statistics_of
+
+
+def features_and_masks(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(count, 3, 4, 4, generator=generator) * 5 + 100
+    return features, torch.randint(0, 3, (count, 8, 8), generator=generator, dtype=torch.uint8)
+
+
+def test_merged_statistics_equal_those_of_all_cells_at_once() -> None:
+    features, masks = features_and_masks(7)
+    parts = [statistics_of(features[i : i + 2], masks[i : i + 2], 3) for i in range(0, 7, 2)]
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merge(part)
+    whole = statistics_of(features, masks, 3)
+    torch.testing.assert_close(merged.weight, whole.weight)
+    torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-12, atol=0)
+    torch.testing.assert_close(merged.m2, whole.m2, rtol=1e-9, atol=0)
+
+
+def test_statistics_equal_a_naive_loop_over_cells() -> None:
+    features, masks = features_and_masks(2)
+    found = statistics_of(features, masks, 3)
+    for c in range(3):
+        weights = [
+            (masks[b, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] == c).double().mean()
+            for b in range(2) for y in range(4) for x in range(4)
+        ]  # fmt: skip
+        values = [features[b, :, y, x].double() for b in range(2) for y in range(4) for x in range(4)]
+        mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+        m2 = sum(w * (v - mean) ** 2 for w, v in zip(weights, values, strict=True))
+        torch.testing.assert_close(found.mean[c], mean)
+        torch.testing.assert_close(found.m2[c], m2)
+
+
+@pytest.fixture
+def teacher() -> CompactUNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CompactUNet(num_classes=4, width=8).eval()
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.randint(0, 3, (4, 16, 16), generator=generator, dtype=torch.uint8)
+    return [(torch.rand(4, 3, 16, 16, generator=generator), masks)]
+
+
+def test_a_bank_comes_back_as_it_was_saved(teacher: CompactUNet, tmp_path: Path) -> None:
+    made = gather_bank(teacher, batches(), ["down1", "up1"], {"data": "x", "layers": "down1,up1"})
+    save_bank(made, tmp_path / "bank.safetensors")
+    read = load_bank(tmp_path / "bank.safetensors", {"data": "x"})
+    assert read.provenance["layers"] == "down1,up1"
+    for layer in ("down1", "up1"):
+        torch.testing.assert_close(read.means[layer], made.means[layer], equal_nan=True)
+        torch.testing.assert_close(read.deviations[layer], made.deviations[layer], equal_nan=True)
+    assert torch.isnan(read.means["up1"][3]).all()  # class 3 is in no mask
+
+
+def test_a_bank_of_other_data_is_refused(teacher: CompactUNet, tmp_path: Path) -> None:
+    save_bank(gather_bank(teacher, batches(), ["up1"], {"data": "x"}), tmp_path / "bank.safetensors")
+    with pytest.raises(ModelError, match=r"was made with data 'x', this run has 'y'; delete it"):
+        load_bank(tmp_path / "bank.safetensors", {"data": "y"})
+
+
+def test_an_unknown_layer_is_named_with_the_known_ones(teacher: CompactUNet) -> None:
+    with pytest.raises(ModelError, match=r"has no layer 'up9': it has down0, down1"):
+        gather_bank(teacher, batches(), ["up9"], {})
+
+
+def test_a_damaged_bank_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "bank.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match=r"bank.safetensors: the feature bank cannot be read .* delete it"):
+        load_bank(tmp_path / "bank.safetensors", {})
