@@ -33,14 +33,21 @@ def census_features(census: MaskCensus, order: NDArray[np.int64]) -> Float32[np.
 def take_k_center(shortlist: Shortlist) -> None:
     """Begins at the mask nearest to the mean; then always the mask farthest from all chosen ones."""
     features = shortlist.features
+    squares = np.square(features).sum(axis=1)
+
+    def distances(point: Float32[np.ndarray, " d"]) -> Float64[np.ndarray, " n"]:
+        """Squared, to all masks."""
+        gaps = squares - 2 * (features @ point) + np.square(point).sum()
+        return np.round(gaps, DECIMALS).astype(np.float64)
+
     nearest = np.full(len(features), np.inf)
     for row in shortlist.chosen:
-        nearest = np.minimum(nearest, _distances(features, features[row]))
+        nearest = np.minimum(nearest, distances(features[row]))
     while not shortlist.full and shortlist.open.any():
-        score = nearest if shortlist.chosen else -_distances(features, features.mean(axis=0))
+        score = nearest if shortlist.chosen else -distances(features.mean(axis=0))
         row = int(np.where(shortlist.open, score, -np.inf).argmax())
         if shortlist.offer(row):
-            nearest = np.minimum(nearest, _distances(features, features[row]))
+            nearest = np.minimum(nearest, distances(features[row]))
 
 
 def take_herding(shortlist: Shortlist) -> None:
@@ -90,11 +97,6 @@ def _first_bounds(
         similar -= best.astype(np.float32)
         bounds[begin : begin + BLOCK_ROWS] = np.maximum(similar, 0, out=similar).sum(axis=1)
     return bounds * (1 + 1e-5) + 0.01
-
-
-def _distances(features: Float32[np.ndarray, "n d"], point: Float32[np.ndarray, " d"]) -> Float64[np.ndarray, " n"]:
-    squares = np.square(features).sum(axis=1) - 2 * (features @ point) + np.square(point).sum()
-    return np.round(squares, DECIMALS).astype(np.float64)
 
 
 def _similarities(unit: Float32[np.ndarray, " d"], represented: Float32[np.ndarray, "d r"]) -> NDArray[np.float64]:
