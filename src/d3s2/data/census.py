@@ -135,17 +135,19 @@ def count_item(dataset: SegmentationDataset, item_id: str) -> MaskCount:
 
 
 def _count_raw(picture: Image.Image, space: LabelSpace, where: str) -> MaskCount:
-    raw_px = np.array(picture.histogram(), dtype=np.int32)
-    raw = np.flatnonzero(raw_px)
-    train = space.decode_index(raw[None], where)[0]
-    by_train = np.bincount(train, weights=raw_px[raw], minlength=IGNORE + 1)
-    translated = np.full(256, IGNORE, dtype=np.uint8)
-    translated[raw] = train
-    return MaskCount(
-        class_px=by_train[: space.num_classes].astype(np.int32),
-        mask_px=picture.width * picture.height,
-        layout=translated[coarse_layout(picture)],
-    )
+    train_of = space.train_of_byte
+    class_px = np.zeros(space.num_classes, dtype=np.int32)
+    translation = bytearray([IGNORE]) * 256
+    for raw, count in enumerate(picture.histogram()):
+        if count:
+            train = train_of[raw]
+            if train < 0:
+                space.decode_index(np.asarray(picture), where)  # says which value and what was expected
+            if train != IGNORE:
+                class_px[train] += count
+                translation[raw] = train
+    layout = np.frombuffer(coarse_layout(picture).tobytes().translate(translation), dtype=np.uint8)
+    return MaskCount(class_px=class_px, mask_px=picture.width * picture.height, layout=layout)
 
 
 def coarse_layout(picture: Image.Image) -> UInt8[np.ndarray, " 192"]:

@@ -101,6 +101,11 @@ class LabelSpace:
             table[raw] = train
         return table
 
+    @cached_property
+    def train_of_byte(self) -> tuple[int, ...]:
+        """Train id of each value 0..255, IGNORE, or -1 for a value outside the space."""
+        return tuple(self._lookup[:256].tolist())
+
     def decode_index(self, raw: NDArray[Any], where: str) -> UInt8[np.ndarray, "h w"]:
         """Raw values of an index mask -> train ids; raises DataError naming `where` and the value."""
         train = self._lookup[raw]
