@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
 from d3s2.base.errors import ModelError
 
 
@@ -15,7 +17,7 @@ class ModelCard:
         part: what it is.
         licence: as its page states it.
         download_gib: of the files that are read, in float32.
-        files: patterns of those files, for a download without the rest of the repository.
+        files: patterns of those files, for a download without the rest of the repository; a config comes first.
         palette: colours of its condition, a name in `PALETTES`; None where it has none.
     """
 
@@ -23,7 +25,7 @@ class ModelCard:
     part: str
     licence: str
     download_gib: float
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...]
     palette: str | None = None
 
     @property
@@ -91,6 +93,12 @@ MODEL_CARDS: dict[str, ModelCard] = {
     )
 }
 """The models that recipes name, by id."""
+
+
+def is_cached(card: ModelCard, cache: Path | None = None) -> bool:
+    """Whether the model is in the Hugging Face cache of this machine (or in `cache`)."""
+    probe = card.files[0].replace("*", "config.json")
+    return isinstance(try_to_load_from_cache(card.model_id, probe, cache_dir=cache), str)
 
 
 def cannot_load(source: str, part: str, reason: str) -> ModelError:
