@@ -72,8 +72,8 @@ def fit_generator(
     autocast: torch.dtype | None = None,
     progress: Progress = SILENT,
     preview: Preview | None = None,
-) -> CompactGenerator:
-    """Fits `model` on `pairs` and returns it with the averaged weights.
+) -> tuple[CompactGenerator, float]:
+    """Fits `model` on `pairs`; returns it with the averaged weights, and the seconds that all its sittings took.
 
     Args:
         model: freshly made; its weights are overwritten by the checkpoint where there is one.
@@ -89,11 +89,12 @@ def fit_generator(
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=0.01)
     rate = get_cosine_schedule_with_warmup(optimiser, WARMUP_STEPS, settings.steps)
     state = _State(model, ema, optimiser, rate)
-    first = state.load(checkpoint, device) if checkpoint.is_file() else 0
+    first, spent_s = state.load(checkpoint, device) if checkpoint.is_file() else (0, 0.0)
     if first:
         progress.say(f"fit generator: goes on from step {first} of {settings.steps}")
     images = to_unit(pairs.images) * 2 - 1
-    saved_at, smooth_loss = clock.monotonic(), None
+    began = saved_at = clock.monotonic()
+    smooth_loss = None
     with progress.task("fit generator", settings.steps, done=first) as task:
         for step in range(first, settings.steps):
             loss = _velocity_loss(model, images, pairs.masks, settings, seed, step, device, autocast)
@@ -107,13 +108,14 @@ def fit_generator(
             smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
             task.advance(note=f"loss {smooth_loss:.3f}")
             if clock.monotonic() - saved_at > settings.checkpoint_s:
-                state.save(checkpoint, step + 1)
+                state.save(checkpoint, step + 1, spent_s + clock.monotonic() - began)
                 if preview is not None:
                     preview(averaged(model, ema), step + 1)
                 saved_at = clock.monotonic()
-    state.save(checkpoint, settings.steps)
+    spent_s += clock.monotonic() - began
+    state.save(checkpoint, settings.steps, spent_s)
     ema.copy_to(model.parameters())
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), spent_s
 
 
 def averaged(model: CompactGenerator, ema: EMAModel) -> CompactGenerator:
@@ -162,9 +164,10 @@ class _State:
     optimiser: torch.optim.Optimizer
     rate: Any
 
-    def save(self, path: Path, step: int) -> None:
+    def save(self, path: Path, step: int, wall_s: float) -> None:
         content = {
             "step": step,
+            "wall_s": wall_s,
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -173,7 +176,7 @@ class _State:
         with writing(path) as temporary:
             torch.save(content, temporary)
 
-    def load(self, path: Path, device: torch.device) -> int:
+    def load(self, path: Path, device: torch.device) -> tuple[int, float]:
         try:
             content = torch.load(path, map_location=device, weights_only=True)
             self.model.load_state_dict(content["model"])
@@ -185,4 +188,4 @@ class _State:
                 f"{path}: this checkpoint does not fit the model ({' '.join(str(error).split())[:200]}); "
                 "delete it to fit from the start."
             ) from None
-        return int(content["step"])
+        return int(content["step"]), float(content["wall_s"])

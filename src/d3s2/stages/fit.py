@@ -131,21 +131,20 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
     def preview(current: CompactGenerator, step: int) -> None:
         _draw_preview(run, current, folder / "previews" / f"step-{step:06d}.png")
 
-    with stopwatch() as watch:
-        fitted = fit_generator(
-            model,
-            run.train_pairs,
-            settings,
-            seed=seed,
-            checkpoint=folder / "checkpoint.pt",
-            device=run.device,
-            autocast=run.autocast,
-            progress=run.progress,
-            preview=preview,
-        )
+    fitted, wall_s = fit_generator(
+        model,
+        run.train_pairs,
+        settings,
+        seed=seed,
+        checkpoint=folder / "checkpoint.pt",
+        device=run.device,
+        autocast=run.autocast,
+        progress=run.progress,
+        preview=preview,
+    )
     preview(fitted, config.steps)
     save_generator(fitted, folder, half=half)
-    _write_fitted(run, folder, watch.wall_s, config.model_dump(mode="json"))
+    _write_fitted(run, folder, wall_s, config.model_dump(mode="json"))
 
 
 def _draw_preview(run: Run, model: CompactGenerator, path: Path) -> None:
