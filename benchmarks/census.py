@@ -269,7 +269,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=Path, help="a folder of index PNG masks; default: drawn ones")
-    parser.add_argument("--count", type=int, default=400, help="how many masks are drawn")
+    parser.add_argument("--count", type=int, default=400, help="how many masks are drawn, or taken of the folder")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", type=int, nargs="*", default=[1_000, 10_000, 40_000, 100_000])
@@ -279,7 +279,7 @@ def main() -> None:
         place = Path(name)
         if chosen.masks is None:
             draw_masks(place / "masks", chosen.count, SIZE_PX)
-        paths = sorted((chosen.masks or place / "masks").glob("*.png"))
+        paths = sorted((chosen.masks or place / "masks").glob("*.png"))[: chosen.count]
         result = {
             "benchmark": "census",
             "command": " ".join(["python", *sys.argv]),

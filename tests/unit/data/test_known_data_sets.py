@@ -226,3 +226,26 @@ def test_decoded_ade20k_scores_like_the_benchmarks_definition():
         train_ids = dataset.space.decode_index(prediction, "prediction")
         decoded = dataset.mask(item_id)
         assert scores(train_ids, decoded, decoded != 255, range(150)) == by_definition
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "datasets.md"
+
+
+def test_the_documentation_names_every_data_set_with_its_address_and_commands():
+    text = DOCS.read_text()
+    for name, known in DATASETS.items():
+        assert f"### {name}\n" in text
+        assert known.address in text, name
+        for command in known.commands:
+            assert command.partition("  #")[0] in text, name
+
+
+def test_the_documentations_data_set_file_is_one(tmp_path: Path):
+    example = DOCS.read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "streets.yaml").write_text(example)
+    assert list(splits_of(str(tmp_path / "streets.yaml"))) == ["train", "val", "few"]
+    draw(tmp_path / "data" / "leftImg8bit" / "train" / "ulm" / "ulm_1_leftImg8bit.png")
+    draw(tmp_path / "data" / "gtFine" / "train" / "ulm" / "ulm_1_gtFine_labelIds.png", 7, 26, 27, 23, 2)
+    dataset = open_dataset(str(tmp_path / "streets.yaml"), "train")
+    assert dataset.ids == ("ulm__ulm_1",)
+    assert dataset.mask("ulm__ulm_1")[0].tolist() == [0, 1, 1, 2, 255]
