@@ -90,7 +90,7 @@ class StableDiffusion:
             near = [max(1, round(pixels / side)) * side for pixels in size_px]
             raise ModelError(
                 f"This autoencoder works on sizes that divide by {side}, got {height} x {width} px (height x width); "
-                f"set size to [{near[0]}, {near[1]}]."
+                f"set data.size to [{near[0]}, {near[1]}]."
             )
         return (self.vae.config.latent_channels, height // side, width // side)
 

@@ -45,7 +45,7 @@ def test_decode_maps_minus_one_and_one_to_zero_and_one(folder: Path) -> None:
 
 
 def test_size_that_does_not_divide_names_the_nearest(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"divide by 8, got 17 x 24 px .*set size to \[16, 24\]"):
+    with pytest.raises(ModelError, match=r"divide by 8, got 17 x 24 px .*set data\.size to \[16, 24\]"):
         load(folder).latent_shape((17, 24))
 
 

@@ -100,7 +100,7 @@ def test_any_size_that_the_autoencoder_divides_works(folder: Path) -> None:
 
 
 def test_other_sizes_name_the_nearest(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"sizes that divide by 8, got 30 x 3 px .*; set size to \[32, 8\]"):
+    with pytest.raises(ModelError, match=r"sizes that divide by 8, got 30 x 3 px .*; set data\.size to \[32, 8\]"):
         load(folder).latent_shape((30, 3))
 
 
