@@ -109,6 +109,17 @@ def new_generator(seed: int, **shape: Any) -> CompactGenerator:
         return CompactGenerator(**shape)
 
 
+def take_weights(model: CompactGenerator, other: CompactGenerator) -> None:
+    """Copies the weights of `other`; raises ModelError where its shape is another."""
+    for key in ("num_classes", "image_channels", "pack", "channels", "layers", "mask_channels"):
+        mine, theirs = (list(value) if key == "channels" else value for value in (model.config[key], other.config[key]))
+        if mine != theirs:
+            raise ModelError(
+                f"generator.fit.start: that generator has {key} {theirs}, this one {mine}; give both one shape."
+            )
+    model.load_state_dict(other.state_dict())
+
+
 def bind(model: CompactGenerator, masks: UInt8[Tensor, "b h w"], guidance_scale: float = 1.0) -> Denoiser:
     """The model as a `Denoiser` for these masks.
 

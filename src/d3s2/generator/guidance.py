@@ -18,7 +18,7 @@ Source: classifier guidance (arXiv 2105.05233); `full` as in Universal Guidance 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,6 +31,7 @@ Mode = Literal["fast", "full"]
 SMALLEST_RMS = 1e-12
 
 
+@runtime_checkable
 class Energy(Protocol):
     """How badly each clean image (or latent) of a batch fits what is wanted; lower is better."""
 

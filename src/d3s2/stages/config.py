@@ -92,6 +92,10 @@ class CompactFitConfig(Config):
     steps: Positive = 2000
     batch: Positive = 16
     lr: Annotated[float, Field(gt=0)] = 4e-4
+    rare_boost: NotNegative = 0.0
+    """How much more often pairs with rare classes are drawn; 0 draws evenly, 0.5 is repeat-factor sampling."""
+    start: str | None = None
+    """A folder with a compact generator of the same shape to go on from, instead of fresh weights."""
     flip: bool = True
     checkpoint_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds between checkpoints, each with a picture of samples."""
@@ -143,6 +147,8 @@ class SynthesizeConfig(Config):
     guidance_scale: NotNegative = 1.5
     """Classifier-free guidance; 1 switches it off."""
     batch: Positive = 10
+    candidates: Positive = 1
+    """Guided images made for each mask, from as many noises; the one that the teacher agrees with most is kept."""
     guidance: GuidanceConfig = GuidanceConfig()
     repeats: Positive = 1
     """Time travel: how often each step inside the window is taken."""

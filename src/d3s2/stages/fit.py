@@ -16,7 +16,14 @@ from d3s2.base.progress import track
 from d3s2.base.runtime import hardware, stopwatch, versions
 from d3s2.base.seeds import seed_for, torch_generator
 from d3s2.data.pairs import Pairs, to_bytes, to_unit
-from d3s2.generator.compact import CompactGenerator, flow_scheduler, new_generator, save_generator
+from d3s2.generator.compact import (
+    CompactGenerator,
+    flow_scheduler,
+    load_generator,
+    new_generator,
+    save_generator,
+    take_weights,
+)
 from d3s2.generator.compact_adapter import CompactAdapter
 from d3s2.generator.compact_fit import FitSettings, fit_generator
 from d3s2.generator.generator import GENERATORS, Generator
@@ -123,9 +130,17 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
     config, seed = run.config.generator.fit, run.config.seed
     shape = {"channels": config.channels, "pack": config.pack, "layers": config.layers}
     model = new_generator(seed, num_classes=run.train_data.space.num_classes, **shape)
+    if config.start is not None:
+        started, _ = load_generator(Path(resolve_source(config.start)), run.train_data.space.num_classes)
+        take_weights(model, started)
     model.require_size(*run.config.data.size)
     settings = FitSettings(
-        steps=config.steps, batch=config.batch, lr=config.lr, flip=config.flip, checkpoint_s=config.checkpoint_s
+        steps=config.steps,
+        batch=config.batch,
+        lr=config.lr,
+        rare_boost=config.rare_boost,
+        flip=config.flip,
+        checkpoint_s=config.checkpoint_s,
     )
 
     def preview(current: CompactGenerator, step: int) -> None:

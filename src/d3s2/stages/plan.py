@@ -106,11 +106,12 @@ def _fit_steps(config: RunConfig, device: torch.device, num_classes: int, num_al
 def _synthesize_step(config: RunConfig, device: torch.device, num_classes: int, num_masks: int) -> Step:
     settings = config.synthesize
     sets = 2 if settings.unguided_too else 1
-    amount = f"{num_masks} images x {sets}, {settings.steps} steps, guidance {settings.guidance.mode}"
+    sets_text = f"{num_masks} images x {sets - 1 + settings.candidates}"
+    amount = f"{sets_text}, {settings.steps} steps, guidance {settings.guidance.mode}"
     if config.generator.kind != "compact":
         return Step("synthesize", amount, None)
     # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
-    batches, factor = -(-num_masks // settings.batch), (1.0 + 1.5 if sets == 2 else 1.5)
+    batches, factor = -(-num_masks // settings.batch), sets - 1 + 1.5 * settings.candidates
     return Step("synthesize", amount, batches * settings.steps * factor * _denoise_s(config, device, num_classes))
 
 

@@ -11,6 +11,7 @@ from d3s2.selection.select import masks_for_ratio, select_masks
 from d3s2.stages.census import take_census
 from d3s2.stages.run import Run
 
+MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 CENSUS = "census"
 SELECTION = "selection.json"
 
@@ -20,7 +21,7 @@ def census_of(run: Run) -> MaskCensus:
     return take_census(
         run.train_data,
         run.folder / CENSUS,
-        workers=num_cores(),
+        workers=num_cores() if len(run.train_data.ids) >= MANY_MASKS else 0,
         skip_bad=run.config.select.skip_bad,
         progress=run.progress,
     )

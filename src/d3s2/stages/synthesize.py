@@ -53,9 +53,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A batch of finished images."""
+    """A batch of finished images, and for each the noise it came from, its energies and the teacher's agreement."""
 
     images: UInt8[Tensor, "b 3 h w"]
+    candidate: list[int]
     l_seg: list[float]
     l_feat: list[float]
     accuracy: list[float]
@@ -103,18 +104,49 @@ def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], pla
         before = sample_batch(run, models, batch, masks, guided=False)
         _write(run, place, batch, masks, before, before)
         _write_trace(run, before.trace, f"{UNGUIDED}-{number:06d}")
-    after = sample_batch(run, models, batch, masks, guided=True)
+    after = best_of_candidates(run, models, batch, masks)
     _write_trace(run, after.trace, f"guided-{number:06d}")
     _write(run, guided_place, batch, masks, before, after)
 
 
+def best_of_candidates(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]) -> Sampled:
+    """Guided images from several noises a mask; of each mask the one with the lowest segmentation energy is kept."""
+    tries = [
+        sample_batch(run, models, batch, masks, guided=True, candidate=candidate)
+        for candidate in range(run.config.synthesize.candidates)
+    ]
+    best = np.array([one.l_seg for one in tries]).argmin(axis=0).tolist()
+    kept = [tries[k] for k in best]
+    steps = range(len(tries[0].trace.noise))
+    trace = Trace(
+        noise=tries[0].trace.noise,
+        l_seg=[[one.trace.l_seg[step][index] for index, one in enumerate(kept)] for step in steps],
+        l_feat=[[one.trace.l_feat[step][index] for index, one in enumerate(kept)] for step in steps],
+        wall_s=sum(one.trace.wall_s for one in tries),
+    )
+    return Sampled(
+        images=torch.stack([one.images[index] for index, one in enumerate(kept)]),
+        candidate=best,
+        l_seg=[one.l_seg[index] for index, one in enumerate(kept)],
+        l_feat=[one.l_feat[index] for index, one in enumerate(kept)],
+        accuracy=[one.accuracy[index] for index, one in enumerate(kept)],
+        trace=trace,
+    )
+
+
 def sample_batch(
-    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool
+    run: Run,
+    models: Models,
+    batch: Sequence[str],
+    masks: UInt8[Tensor, "b h w"],
+    *,
+    guided: bool,
+    candidate: int = 0,
 ) -> Sampled:
     """Images for one batch of masks, with the energies of every step; the same noise with and without guidance."""
     config = run.config.synthesize
     masks = masks.to(run.device)
-    noises = [torch_generator(run.config.seed, "noise", source_id) for source_id in batch]
+    noises = [torch_generator(run.config.seed, "noise", source_id, candidate) for source_id in batch]
     trace = Trace([], [], [])
     looking_s = 0.0
 
@@ -146,7 +178,14 @@ def sample_batch(
     with torch.no_grad():
         final = judge(models.teacher, models.bank, to_unit(stored), masks)
         accuracy = agreement(models.teacher(to_unit(stored)).scores, masks)
-    return Sampled(stored.cpu(), _rounded(final.l_seg), _rounded(final.l_feat), _rounded(accuracy), trace)
+    return Sampled(
+        images=stored.cpu(),
+        candidate=[candidate] * len(batch),
+        l_seg=_rounded(final.l_seg),
+        l_feat=_rounded(final.l_feat),
+        accuracy=_rounded(accuracy),
+        trace=trace,
+    )
 
 
 def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]) -> Any:
@@ -197,7 +236,8 @@ def _write(
             continue
         facts = ItemFacts(
             source_id=source_id,
-            seed=seed_for(run.config.seed, "noise", source_id),
+            seed=seed_for(run.config.seed, "noise", source_id, after.candidate[index]),
+            candidate=after.candidate[index],
             l_seg_before=before.l_seg[index] if before else None,
             l_seg_after=after.l_seg[index],
             l_feat_before=before.l_feat[index] if before else None,
