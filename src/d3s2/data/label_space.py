@@ -145,8 +145,8 @@ class LabelSpace:
         order = np.argsort(packed)
         return packed[order], np.array(train, dtype=np.uint8)[order]
 
-    def encode_colours(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-        """Train ids -> RGB; IGNORE is black."""
+    def encode_colours(self, mask: UInt8[np.ndarray, "*b h w"]) -> UInt8[np.ndarray, "*b h w 3"]:
+        """Train ids of one mask or several -> RGB; IGNORE is black."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: self.num_classes] = self.colours
         return table[mask]

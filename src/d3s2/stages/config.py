@@ -46,6 +46,9 @@ class SelectConfig(Config):
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of equal cells of a coarse grid from which on two masks count as one, for video; null compares none."""
     class_weights: dict[str, float] = Field(default_factory=dict)
+    """Weights of classes in the objective; 1 where none is given."""
+    rare_weight: Share = 0.0
+    """Weights from the census for all other classes: (0.5 / share of the masks that hold it) ** rare_weight, 1 to 8."""
     force: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     force_classes: tuple[str, ...] = ()

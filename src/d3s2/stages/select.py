@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from d3s2.base.files import read_json, write_json
 from d3s2.base.runtime import num_cores
 from d3s2.data.census import MaskCensus
@@ -11,6 +13,7 @@ from d3s2.selection.select import masks_for_ratio, select_masks
 from d3s2.stages.census import take_census
 from d3s2.stages.run import Run
 
+COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
 MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 CENSUS = "census"
 SELECTION = "selection.json"
@@ -44,7 +47,7 @@ def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
         seed=run.config.seed,
         coverage=config.coverage,
         min_pixels=config.min_pixels,
-        class_weights=config.class_weights,
+        class_weights={**rarity_weights(census, config.rare_weight), **config.class_weights},
         force=config.force,
         forbid=config.forbid,
         force_classes=config.force_classes,
@@ -52,6 +55,13 @@ def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
         quotas=config.quotas,
         near_duplicates=config.near_duplicates,
     )
+
+
+def rarity_weights(census: MaskCensus, exponent: float) -> dict[str, float]:
+    """Class -> (0.5 / share of the masks that hold it) ** exponent, kept within 1 and 8."""
+    share = np.maximum(census.images_per_class, 1) / len(census.ids)
+    weights = np.clip((COMMON_SHARE / share) ** exponent, 1.0, LARGEST_WEIGHT)
+    return {name: round(float(weight), 3) for name, weight in zip(census.class_names, weights, strict=True)}
 
 
 def num_masks_of(run: Run, num_all: int) -> int:
