@@ -28,10 +28,9 @@ def folder_data(tmp_path: Path) -> Path:
     plan = {
         "name": "mine",
         "classes": ["a", "b", "c"],
-        "splits": {
-            "train": {"images": {"folder": "images"}, "masks": {"folder": "masks"}},
-            "test": {"images": {"folder": "images"}, "masks": {"folder": "masks"}},
-        },
+        "images": {"folder": "images"},
+        "masks": {"folder": "masks"},
+        "splits": {"train": {}, "test": {}},
     }
     path = tmp_path / "data" / "mine.yaml"
     path.write_text(yaml.safe_dump(plan))

@@ -8,6 +8,7 @@ Source: flow matching (arXiv 2210.02747), x0-prediction on patches (arXiv 2511.1
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -149,8 +150,7 @@ def flow_scheduler(shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
 
 def save_generator(model: CompactGenerator, folder: Path, half: bool = False) -> None:
     """Writes weights (safetensors), config and scheduler as a folder; `half` stores float16."""
-    stored = CompactGenerator.from_config(model.config)
-    stored.load_state_dict(model.state_dict())
+    stored = deepcopy(model)
     (stored.half() if half else stored).save_pretrained(folder)
     flow_scheduler().save_pretrained(folder / "scheduler")
 
@@ -159,7 +159,8 @@ def load_generator(folder: Path, num_classes: int) -> tuple[CompactGenerator, Fl
     """The model in float32 and its scheduler; raises ModelError where the folder or its classes do not fit."""
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no compact generator here; make one with `d3s2 fit`.")
-    model: Any = CompactGenerator.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn before they are replaced
+        model: Any = CompactGenerator.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     if model.num_classes != num_classes:
         raise ModelError(
             f"{folder}: this generator was fitted for {model.num_classes} classes, the data set has {num_classes}; "

@@ -10,6 +10,7 @@
 
 import time as clock
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,7 @@ def draw_weights(masks: UInt8[Tensor, "n h w"], num_classes: int, rare_boost: fl
 
 def averaged(model: CompactGenerator, ema: EMAModel) -> CompactGenerator:
     """A copy of the model with the averaged weights, for a look at samples."""
-    copy: Any = CompactGenerator.from_config(model.config)
-    copy.to(model.device)
+    copy = deepcopy(model)
     ema.copy_to(copy.parameters())
     return copy.eval().requires_grad_(False)
 

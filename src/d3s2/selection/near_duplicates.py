@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from d3s2.base.errors import UsageError
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.census import MaskCensus
-from d3s2.data.label_space import IGNORE
 
 
 class NearDuplicates:

@@ -253,7 +253,9 @@ def _write_trace(run: Run, trace: Trace, name: str) -> None:
 
 
 def _writers(run: Run, selection: Selection, models: Models) -> tuple[SetWriter, SetWriter | None]:
-    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {models.generator.as_record()}")
+    # What the generator is, not where it lies: a run that was moved is the same run.
+    generator = {key: value for key, value in models.generator.as_record().items() if key != "model"}
+    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {generator}")
     space = run.train_data.space
     guided = SetWriter(run.folder, digest, space)
     if not run.config.synthesize.unguided_too:
