@@ -27,7 +27,6 @@ import numpy as np
 from PIL import Image
 
 from d3s2.base.errors import DataError
-from d3s2.base.runtime import commit, hardware, versions
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.label_space import LabelSpace
 from d3s2.stages.census import MASKS_PER_TASK, read_bad, take_census
@@ -267,6 +266,9 @@ def main() -> None:
     if sys.argv[1:2] == [MEMORY_SCRIPT]:
         memory_of(Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
         return
+    # Here, because it loads torch, and every worker process loads this file.
+    from d3s2.base.runtime import commit, hardware, versions
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=Path, help="a folder of index PNG masks; default: drawn ones")
     parser.add_argument("--count", type=int, default=400, help="how many masks are drawn, or taken of the folder")
@@ -287,7 +289,7 @@ def main() -> None:
             "commit": commit(),
             "hardware": hardware(),
             "versions": versions(),
-            "masks": "drawn, 512 x 683 px" if chosen.masks is None else chosen.masks.name,
+            "masks": "drawn, 512 x 683 px" if chosen.masks is None else str(chosen.masks),
             "alone": rates(paths, 1, chosen.rounds, place / "cache"),
             "processes": rates(paths, chosen.workers, chosen.rounds, place / "cache"),
             "loop": against_loop(paths[:100], place / "cache"),
