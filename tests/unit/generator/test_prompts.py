@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from d3s2.base.errors import ModelError
-from d3s2.data.label_space import IGNORE
+from d3s2.base.train_ids import IGNORE
 from d3s2.generator.prompts import pixels_of, prompt_of, spoken
 
 WORDS = ("wall", "sky", "red lamp", "floor")
