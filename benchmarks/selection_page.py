@@ -76,26 +76,28 @@ def draw_time(axes: Axes, curve: list[dict[str, Any]]) -> None:
 
 
 def coverage_table(result: dict[str, Any]) -> str:
-    """What each method covers."""
-    lines = [
-        "| masks | chosen | method | classes left out | classes below 3 masks | masks a class, rarest third "
-        "| pixels of the rarest third, % |",
-        "|---|---|---|---|---|---|---|",
+    """A row a method, a column a world and ratio: classes left out / masks a rare class / pixels of rare classes."""
+    rows = {(row["method"], row["world"], row["ratio"]): row for row in result["coverage"]}
+    columns = list(dict.fromkeys((row["world"], row["ratio"]) for row in result["coverage"]))
+    sizes = {(row["world"], row["ratio"]): row for row in result["coverage"]}
+    heads = [
+        f"{world}: {sizes[world, ratio]['num_masks']:,} masks ({100 * ratio:g} %), {sizes[world, ratio]['num_classes']} "
+        "classes"
+        for world, ratio in columns
     ]
-    for row in result["coverage"]:
-        cells = [f"{row['world']}, {row['num_classes']} classes", f"{row['num_masks']} ({100 * row['ratio']:g} %)"]
-        cells += [row["method"], number(row, "classes_left_out"), number(row, "classes_under_3_masks")]
-        cells += [number(row, "tail_masks_per_class"), number(row, "tail_pixels_percent")]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(columns) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in result["coverage"]):
+        cells = [cell(rows[method, *column]) if (method, *column) in rows else "" for column in columns]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def number(row: dict[str, Any], key: str) -> str:
-    """A mean, with its deviation where there are draws."""
-    value = row[key]
-    if f"{key}_std" in row:
-        return f"{value:.2f} ± {row[f'{key}_std']:.2f}"
-    return str(value) if isinstance(value, int) else f"{value:.2f}"
+def cell(row: dict[str, Any]) -> str:
+    """The three measures, the first with its deviation where there are draws."""
+    left_out = f"{row['classes_left_out']:g}"
+    if "classes_left_out_std" in row:
+        left_out = f"{row['classes_left_out']:.1f} ± {row['classes_left_out_std']:.1f}"
+    return f"{left_out} / {row['tail_masks_per_class']:.2f} / {row['tail_pixels_percent']:.1f} %"
 
 
 def apricot_table(result: dict[str, Any]) -> str:
@@ -118,11 +120,11 @@ def apricot_table(result: dict[str, Any]) -> str:
 def curve_table(result: dict[str, Any]) -> str:
     """Cost against size."""
     lines = [
-        "| masks | chosen | processor seconds | wall seconds | census in memory, GiB | peak of the process, GiB |",
-        "|---|---|---|---|---|---|",
+        "| masks | chosen | processor seconds | pixel counts in memory, GiB | peak of the process, GiB |",
+        "|---|---|---|---|---|",
     ]
     for row in result["curve"]:
-        cells = [f"{row['num_all']:,}", f"{row['num_masks']:,}", f"{row['cpu_s']:.2f}", f"{row['wall_s']:.2f}"]
+        cells = [f"{row['num_all']:,}", f"{row['num_masks']:,}", f"{row['cpu_s']:.2f}"]
         cells += [f"{row['pixels_gib']:.2f}", f"{row['peak_memory_gib']:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,6 +1,5 @@
 """Guidance on a real tiny generator and a real tiny teacher."""
 
-
 import pytest
 import torch
 
