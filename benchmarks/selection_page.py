@@ -79,11 +79,10 @@ def coverage_table(result: dict[str, Any]) -> str:
     """A row a method, a column a world and ratio: classes left out / masks a rare class / pixels of rare classes."""
     rows = {(row["method"], row["world"], row["ratio"]): row for row in result["coverage"]}
     columns = list(dict.fromkeys((row["world"], row["ratio"]) for row in result["coverage"]))
-    sizes = {(row["world"], row["ratio"]): row for row in result["coverage"]}
+    sizes = {(row["world"], row["ratio"]): (row["num_masks"], row["num_classes"]) for row in result["coverage"]}
     heads = [
-        f"{world}: {sizes[world, ratio]['num_masks']:,} masks ({100 * ratio:g} %), {sizes[world, ratio]['num_classes']} "
-        "classes"
-        for world, ratio in columns
+        f"{world}, {num_classes} classes: {num_masks:,} masks ({100 * ratio:g} %)"
+        for (world, ratio), (num_masks, num_classes) in sizes.items()
     ]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(columns) + 1) + "|"]
     for method in dict.fromkeys(row["method"] for row in result["coverage"]):
