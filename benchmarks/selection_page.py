@@ -1,6 +1,6 @@
 """Draws the figure of docs/selection.md from a result of benchmarks/selection.py, and prints its tables as Markdown.
 
-python benchmarks/selection_page.py benchmarks/selection_2026-11-22.json --figure docs/selection.png
+python benchmarks/selection_page.py benchmarks/selection_2026-11-22.json --figure docs/images/selection.png
 """
 
 import argparse
