@@ -24,10 +24,11 @@ from d3s2.data.dataset import stamp
 from d3s2.data.image_files import png_bytes
 from d3s2.data.pairs import Pairs, load_pairs
 from d3s2.metrics import iou_per_class, mean_iou, rarest_classes
-from d3s2.nets.loading import load_segmenter, save_segmenter
+from d3s2.nets.loading import save_segmenter
 from d3s2.report.records import Results, SetResult, mean_and_std, write_results
 from d3s2.stages.config import DataConfig, EvaluateConfig, TrainConfig
-from d3s2.stages.fit import fit_teacher, new_unet, train_settings
+from d3s2.stages.fit import new_unet, train_settings
+from d3s2.stages.judges import JUDGE, JUDGES, judge_sets
 from d3s2.stages.run import Run, open_split
 from d3s2.stages.select import census_of, choose_masks
 from d3s2.stages.synthesize import UNGUIDED
@@ -39,8 +40,6 @@ Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
 STUDENT = "compact-unet"
 STUDENTS = "students"
 RESULTS = "results.json"
-JUDGES = "judges.json"
-JUDGE = "judge"  # the first student of all real data: never a guide, so it may judge the synthetic images
 
 
 @dataclass(frozen=True)
@@ -109,29 +108,9 @@ def evaluate(run: Run, command: str = "") -> Results:
         versions=versions(),
     )
     write_results(run.folder / RESULTS, results)
-    write_json(run.folder / JUDGES, judge_sets(run))
+    distilled = [name for name in run.config.evaluate.sets if name.startswith("distilled")]
+    write_json(run.folder / JUDGES, judge_sets(run, {name: _folder_of(run, name) for name in distilled}))
     return results
-
-
-def judge_sets(run: Run) -> dict[str, dict[str, float]]:
-    """How well networks read the synthetic images: mIoU against the masks, by set and judge.
-
-    The teacher guided, so it flatters the guided set; a student of all real data never did.
-    """
-    names = run.train_data.space.names
-    judges = {"teacher": fit_teacher(run)}
-    if (run.models / JUDGE).is_dir():
-        judges["independent"] = load_segmenter(run.models / JUDGE, names, device=run.device)
-    found: dict[str, dict[str, float]] = {}
-    for set_name in run.config.evaluate.sets:
-        if not set_name.startswith("distilled"):
-            continue
-        distilled = DistilledSet(_folder_of(run, set_name))
-        pairs = load_pairs(distilled, distilled.ids)
-        found[set_name] = {
-            name: round(mean_iou(score(net, pairs, device=run.device)), 4) for name, net in judges.items()
-        }
-    return found
 
 
 def _set_result(run: Run, name: str, records: Sequence[StudentRecord], census: MaskCensus) -> SetResult:

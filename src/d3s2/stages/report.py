@@ -17,9 +17,10 @@ from d3s2.report.page import ReportContent, render
 from d3s2.report.records import SETS, Results, read_results
 from d3s2.selection.picks import Pick, Selection
 from d3s2.stages.cost import read_costs
-from d3s2.stages.evaluate import JUDGES, RESULTS, random_ids
+from d3s2.stages.evaluate import RESULTS, random_ids
 from d3s2.stages.fit import fit_teacher
 from d3s2.stages.guidance_cost import GUIDANCE_COST
+from d3s2.stages.judges import JUDGES
 from d3s2.stages.run import Run, read_config
 from d3s2.stages.select import census_of, read_selection
 from d3s2.stages.synthesize import UNGUIDED, Trace, read_traces
