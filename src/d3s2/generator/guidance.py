@@ -3,22 +3,28 @@
 | name      | symbol   | meaning                                                                   |
 |-----------|----------|---------------------------------------------------------------------------|
 | clean     | x0       | the model's prediction                                                     |
-| gradient  | g        | of the energy: by x0 (`fast`) or by x_t through the network (`full`)        |
-| direction | g / |g|  | g divided by its root mean square over the item                            |
+| by_clean  | g0       | gradient of the energy by x0                                               |
+| by_noisy  | gt       | gradient of the energy by x_t, through the network                         |
+| direction | g / |g|  | a gradient divided by its root mean square over the item                   |
 | update    | u        | root mean square of x_t - alpha x0, what the model itself takes off as noise |
-| strength  | s        | fraction of the model's own update: x0 <- x0 - s u g / |g|                 |
+| strength  | s        | fraction of the model's own update                                         |
+| share     | r        | part of the strength that goes through the network                          |
 
-Because the step is a fraction of the model's own update, one strength serves every model, data set and loss weight. In
-terms of the predicted noise the same step is e <- e + s (alpha / sigma) u g / |g|: classifier guidance with a weight
-that is free of scale.
+    x0 <- x0 - s u ((1 - r) g0 / |g0| + r gt / |gt|)
 
-Source: classifier guidance (arXiv 2105.05233); `full` as in Universal Guidance (arXiv 2302.07121), `fast` as in MPGD
-(arXiv 2311.16424); the rms rule as in FreeDoM (arXiv 2303.09833).
+with the first term taken in several inner steps where that is asked for. `fast` is r = 0 and never back-propagates the
+diffusion network, `full` is r = 1, `both` lies between. Because the step is a fraction of the model's own update, one
+strength serves every model, data set and loss weight. In terms of the predicted noise a step of x0 <- x0 - s u d is
+e <- e + s (alpha / sigma) u d: classifier guidance with a weight that is free of scale.
+
+Source: the family, its inner steps and the smoothed energy as in TFG (arXiv 2409.15761, algorithm 1); `full` alone is
+Universal Guidance (arXiv 2302.07121), `fast` alone is MPGD (arXiv 2311.16424); the rms rule as in FreeDoM (arXiv
+2303.09833).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,8 +32,9 @@ from torch import Tensor
 
 from d3s2.base.errors import NumericError
 from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator.samplers import initial_noise
 
-Mode = Literal["fast", "full"]
+Mode = Literal["fast", "full", "both"]
 SMALLEST_RMS = 1e-12
 
 
@@ -74,7 +81,7 @@ class Refusals:
             if self.counts[index] > self.allowed:
                 raise NumericError(
                     f"Item '{self.items[index]}': the guidance gradient was not finite at {self.counts[index]} steps, "
-                    f"at most {self.allowed} are allowed; lower synthesize.strength, or use float32."
+                    f"at most {self.allowed} are allowed; lower synthesize.guidance.strength, or use float32."
                 )
 
 
@@ -84,6 +91,7 @@ def guide(
     *,
     strength: float,
     mode: Mode = "fast",
+    full_share: float = 0.5,
     window: Window = Window(),
     inner_steps: int = 1,
     every: int = 1,
@@ -94,13 +102,15 @@ def guide(
     Args:
         denoiser: the model.
         energy: of the clean prediction.
-        strength: s above, 0 is no guidance; about 0.02 to 0.3.
-        mode: `fast` never back-propagates the diffusion network, `full` does.
+        strength: s above, 0 is no guidance; about 0.02 to 1.
+        mode: `fast` never back-propagates the diffusion network, `full` does, `both` adds the two.
+        full_share: `both` only: r above; 0 is `fast`, 1 is `full`.
         window: where it acts.
-        inner_steps: `fast` only: gradient steps at each level, each of size strength / inner_steps.
+        inner_steps: of the gradient by x0 at each level, each of the same size; they share the strength.
         every: acts at the first and then at every n-th level of the window.
         refusals: keeps count of gradients that are not finite, which are never applied.
     """
+    share = {"fast": 0.0, "full": 1.0, "both": full_share}[mode]
     calls_in_window = 0
 
     def guided(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
@@ -110,16 +120,41 @@ def guide(
         calls_in_window += 1
         if (calls_in_window - 1) % every:
             return denoiser(x, level)
-        if mode == "full":
-            clean, gradient = _gradient_by_noisy(denoiser, energy, x, level)
-            return _stepped(clean, gradient, strength * _own_update(x, clean, level), refusals)
-        clean = denoiser(x, level)
-        size = strength / inner_steps * _own_update(x, clean, level)
-        for _ in range(inner_steps):
-            clean = _stepped(clean, _gradient_by_clean(energy, clean, level), size, refusals)
+        found = _gradients(denoiser, energy, x, level) if share > 0 else _gradients_by_clean(denoiser, energy, x, level)
+        update = _own_update(x, found.clean, level)
+        clean = found.clean
+        if share < 1:
+            size = strength * (1 - share) / inner_steps * update
+            clean = _stepped(clean, found.by_clean, size, refusals)
+            for _ in range(inner_steps - 1):
+                clean = _stepped(clean, _slope(energy, clean, level), size, refusals)
+        if found.by_noisy is not None:
+            clean = _stepped(clean, found.by_noisy, strength * share * update, refusals)
         return clean
 
     return guided
+
+
+def smooth(energy: Energy, spread: float, noises: Sequence[torch.Generator], *, draws: int = 1) -> Energy:
+    """The energy of a prediction with noise upon it, which a gradient cannot lower by what noise would cover.
+
+    Args:
+        energy: of the clean prediction.
+        spread: standard deviation of the noise as a share of the level's sigma; 0 is the energy itself.
+        noises: one CPU generator an item, from which its noise is drawn, anew at every call.
+        draws: how many noises are averaged over; each costs a whole energy.
+
+    Source: arXiv 2409.15761, section 3, the mean over the noise taken of energies.
+    """
+    if spread == 0:
+        return energy
+
+    def smoothed(clean: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, " b"]:
+        shape = (clean.shape[1], clean.shape[2], clean.shape[3])
+        drawn = [spread * level.sigma * initial_noise(noises, shape).to(clean) for _ in range(draws)]
+        return torch.stack([energy(clean + noise, level) for noise in drawn]).mean(dim=0)
+
+    return smoothed
 
 
 def watch(denoiser: Denoiser, look: Callable[[Tensor, Level], None]) -> Denoiser:
@@ -133,19 +168,33 @@ def watch(denoiser: Denoiser, look: Callable[[Tensor, Level], None]) -> Denoiser
     return watched
 
 
-def _gradient_by_clean(energy: Energy, clean: Tensor, level: Level) -> Tensor:
+class _Gradients(NamedTuple):
+    """A prediction, and the slopes of its energy; none by x_t where the network was not differentiated."""
+
+    clean: Tensor
+    by_clean: Tensor
+    by_noisy: Tensor | None
+
+
+def _gradients(denoiser: Denoiser, energy: Energy, x: Tensor, level: Level) -> _Gradients:
+    """Both gradients at the price of the one by x_t, since the other lies on the way to it."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_(True)
+        clean = denoiser(leaf, level)
+        by_clean, by_noisy = torch.autograd.grad(energy(clean, level).sum(), (clean, leaf))
+    return _Gradients(clean.detach(), by_clean.to(torch.float32), by_noisy.to(torch.float32))
+
+
+def _gradients_by_clean(denoiser: Denoiser, energy: Energy, x: Tensor, level: Level) -> _Gradients:
+    clean = denoiser(x, level)
+    return _Gradients(clean, _slope(energy, clean, level), None)
+
+
+def _slope(energy: Energy, clean: Tensor, level: Level) -> Tensor:
     with torch.enable_grad():
         leaf = clean.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(energy(leaf, level).sum(), leaf)
     return gradient.to(torch.float32)
-
-
-def _gradient_by_noisy(denoiser: Denoiser, energy: Energy, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_(True)
-        clean = denoiser(leaf, level)
-        (gradient,) = torch.autograd.grad(energy(clean, level).sum(), leaf)
-    return clean.detach(), gradient.to(torch.float32)
 
 
 def _own_update(x: Tensor, clean: Tensor, level: Level) -> Float[Tensor, "b 1 1 1"]:

@@ -123,9 +123,16 @@ class GuidanceConfig(Config):
 
     strength: NotNegative = 0.1
     mode: Mode = "fast"
+    """`fast` takes the gradient by the prediction, `full` the one through the diffusion network, `both` adds them."""
+    full_share: Share = 0.5
+    """With mode `both`: part of the strength that goes through the network; 0 is `fast`, 1 is `full`."""
     window: tuple[Share, Share] = (0.1, 0.9)
     """Shares of noise between which guidance acts; 1 is pure noise."""
     inner_steps: Positive = 1
+    smoothing: NotNegative = 0.0
+    """Noise on the prediction when its energy is taken, its deviation as a share of the level's noise; 0 is none."""
+    smoothing_draws: Positive = 1
+    """How many such noises the energy is averaged over; each costs a whole energy."""
     every: Positive = 1
     l_seg: NotNegative = 1.0
     l_feat: NotNegative = 0.1

@@ -20,7 +20,7 @@ from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
 from d3s2.base.seeds import seed_for, torch_generator
 from d3s2.data.pairs import load_pairs, to_bytes, to_unit
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.guidance import Refusals, Window, guide
+from d3s2.generator.guidance import Refusals, Window, guide, smooth
 from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import TimeTravel
 from d3s2.selection.picks import Selection
@@ -192,6 +192,7 @@ def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tenso
     config: GuidanceConfig = run.config.synthesize.guidance
     views = Views(config.views, config.shift_px, config.noise, config.flip)
     shaken = [torch_generator(run.config.seed, "views", source_id) for source_id in batch]
+    noises = [torch_generator(run.config.seed, "smoothing", source_id) for source_id in batch]
     bank = models.bank if config.l_feat > 0 else None
 
     def energy(clean: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, " b"]:
@@ -202,9 +203,10 @@ def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tenso
     def guided(denoiser: Denoiser) -> Denoiser:
         return guide(
             denoiser,
-            energy,
+            smooth(energy, config.smoothing, noises, draws=config.smoothing_draws),
             strength=config.strength,
             mode=config.mode,
+            full_share=config.full_share,
             window=Window(cleanest=config.window[0], noisiest=config.window[1]),
             inner_steps=config.inner_steps,
             every=config.every,

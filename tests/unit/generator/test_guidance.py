@@ -37,7 +37,7 @@ def noise() -> torch.Tensor:
     return initial_noise([torch.Generator().manual_seed(i) for i in range(2)], (3, 16, 16))
 
 
-@pytest.mark.parametrize("mode", ["fast", "full"])
+@pytest.mark.parametrize("mode", ["fast", "full", "both"])
 def test_guidance_lowers_the_energy_of_every_item(parts: tuple, mode: str) -> None:
     denoiser, teacher, masks = parts
     schedule = levels_of(flow_scheduler(), 8)
