@@ -45,6 +45,12 @@ def load_pairs(dataset: SegmentationDataset, ids: Sequence[str], progress: Progr
     )
 
 
+def load_masks(dataset: SegmentationDataset, ids: Sequence[str]) -> UInt8[Tensor, "n h w"]:
+    """Reads the masks called `ids` without their images, in that order; all must have one size."""
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        return torch.from_numpy(np.stack(list(pool.map(dataset.mask, ids))))
+
+
 def to_unit(images: UInt8[Tensor, "*b 3 h w"]) -> Tensor:
     """0..255 -> float32 in 0..1."""
     return images.to(torch.float32) / 255.0

@@ -16,11 +16,12 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.weights import sha256_weights
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.model_cards import MODEL_CARDS
 from d3s2.generator.palettes import OWN_PALETTE, PALETTES, colour_condition, colour_table
-from d3s2.generator.parts import DTYPES, digest_of, load_part, prepared
+from d3s2.generator.parts import DTYPES, load_part, prepared
 from d3s2.generator.prompts import PLACE, pixels_of, prompt_of, spoken
 from d3s2.generator.stable_diffusion import StableDiffusion, StableDiffusionSettings, load_stable_diffusion
 
@@ -127,7 +128,7 @@ class ControlNetGenerator:
         return {
             "kind": "controlnet",
             "settings": self.settings.model_dump(mode="json"),
-            "weights_sha256": {**self.parts.weight_digests(), "controlnet": digest_of(self.controlnet)},
+            "weights_sha256": {**self.parts.weight_digests(), "controlnet": sha256_weights(self.controlnet)},
         }
 
 

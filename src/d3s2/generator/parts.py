@@ -1,6 +1,5 @@
 """Parts of a generator from a hub id or a folder: every failure is one sentence, pickles only where asked for."""
 
-import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from d3s2.base.config import Config
@@ -96,15 +94,6 @@ def prepared(network: Any, compute: ComputeSettings) -> Any:
     if compute.compile:
         network.compile()
     return network
-
-
-def digest_of(network: nn.Module) -> str:
-    """SHA-256 of the names and values of all weights, in hex: the same for every file format they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _refuse_pickles(source: str, subfolder: str | None) -> None:

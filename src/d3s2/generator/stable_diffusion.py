@@ -25,8 +25,9 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.errors import ModelError
+from d3s2.base.weights import sha256_weights
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.parts import DTYPES, ComputeSettings, SourceSettings, digest_of, load_files, load_part, prepared
+from d3s2.generator.parts import DTYPES, ComputeSettings, SourceSettings, load_files, load_part, prepared
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x, time) -> raw output of the diffusion network, its conditions bound inside; x holds the batch once, or twice
@@ -133,7 +134,7 @@ class StableDiffusion:
     def weight_digests(self) -> dict[str, str]:
         """Part -> digest of its weights, for a manifest."""
         parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder, "tiny_decoder": self.tiny}
-        return {name: digest_of(part) for name, part in parts.items() if part is not None}
+        return {name: sha256_weights(part) for name, part in parts.items() if part is not None}
 
 
 def clean_of(

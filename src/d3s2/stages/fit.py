@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from d3s2.base.config import build
-from d3s2.base.files import sha256_text, write_json, writing
+from d3s2.base.files import write_json, writing
 from d3s2.base.names import choose
 from d3s2.base.progress import track
 from d3s2.base.runtime import hardware, stopwatch, versions
 from d3s2.base.seeds import seed_for, torch_generator
+from d3s2.base.weights import sha256_weights
 from d3s2.data.pairs import Pairs, to_bytes, to_unit
 from d3s2.generator.compact import (
     CompactGenerator,
@@ -87,7 +88,7 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
     path = run.models / "bank.safetensors"
     provenance = {
         "data": run.data_digest,
-        "teacher": _digest_of(teacher),
+        "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
         "layers": ",".join(run.config.teacher.layers),
         "size": "x".join(map(str, run.config.data.size)),
     }
@@ -195,13 +196,3 @@ def _write_fitted(run: Run, folder: Path, wall_s: float, settings: dict[str, Any
             "wall_s": round(wall_s, 1),
         },
     )
-
-
-def _digest_of(network: Segmenter) -> str:
-    """A digest of a network's weights."""
-    state = network.state_dict() if isinstance(network, torch.nn.Module) else {}
-    return sha256_text("\n".join(f"{name} {_sum(tensor)}" for name, tensor in sorted(state.items())))
-
-
-def _sum(tensor: Tensor) -> str:
-    return sha256_text(tensor.detach().cpu().float().numpy().tobytes().hex())

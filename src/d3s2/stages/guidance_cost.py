@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 from d3s2.base.files import write_json
-from d3s2.data.pairs import load_pairs
+from d3s2.data.pairs import load_masks
 from d3s2.selection.picks import Selection
 from d3s2.stages.config import RunConfig
 from d3s2.stages.fit import Models
@@ -20,7 +20,7 @@ def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dic
     """Seconds of sampling `NUM_MASKS` images in each mode (the faster of two rounds), and ratios to unguided."""
     path = run.folder / GUIDANCE_COST
     batch = selection.ids[:NUM_MASKS]
-    masks = load_pairs(run.train_data, batch).masks
+    masks = load_masks(run.train_data, batch)
     seconds: dict[str, float] = {}
     with run.progress.task("guidance cost", ROUNDS * 3) as task:
         for _ in range(ROUNDS):

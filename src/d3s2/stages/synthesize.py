@@ -18,7 +18,7 @@ from torch import Tensor
 from d3s2.base.files import read_json, sha256_text, write_json
 from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
 from d3s2.base.seeds import seed_for, torch_generator
-from d3s2.data.pairs import load_pairs, to_bytes, to_unit
+from d3s2.data.pairs import load_masks, to_bytes, to_unit
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.guidance import Refusals, Window, guide, smooth
 from d3s2.generator.sample import Sampling, sample
@@ -29,7 +29,8 @@ from d3s2.stages.fit import Models
 from d3s2.stages.run import Run
 from d3s2.store.items import ItemFacts, item_id_for
 from d3s2.store.writer import SetWriter
-from d3s2.teacher.judge import Losses, Views, agreement, judge, judge_views
+from d3s2.teacher.bank import FeatureBank
+from d3s2.teacher.judge import Views, agreement, judge, judge_views, losses_of
 
 UNGUIDED = "unguided"  # folder of the set without guidance, inside the run
 TRACES = "traces"
@@ -65,7 +66,8 @@ class Sampled:
 
 def synthesize(run: Run, selection: Selection, models: Models) -> None:
     """Makes the distilled set in the run's folder, and beside it the one without guidance where it is asked for."""
-    guided_set, unguided_set = _writers(run, selection, models)
+    generator = models.generator.as_record()
+    guided_set, unguided_set = _writers(run, selection, generator)
     config = run.config.synthesize
     ids = selection.ids
     batches = [ids[start : start + config.batch] for start in range(0, len(ids), config.batch)]
@@ -80,7 +82,7 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
                 task.advance(len(missing))
     for place in places:
         if not place.writer.finished:
-            place.writer.finish(_manifest(run, selection, models, guided=place.writer is guided_set))
+            place.writer.finish(_manifest(run, selection, models.bank, generator, guided=place.writer is guided_set))
 
 
 def read_traces(folder: Path, kind: str) -> list[Trace]:
@@ -97,7 +99,7 @@ class _Place:
 
 
 def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], places: Sequence[_Place]) -> None:
-    masks = load_pairs(run.train_data, batch).masks
+    masks = load_masks(run.train_data, batch)
     *unguided_place, guided_place = places
     before = None
     for place in unguided_place:
@@ -150,13 +152,11 @@ def sample_batch(
     trace = Trace([], [], [])
     looking_s = 0.0
 
-    def losses_of(clean: Float[Tensor, "b c h w"]) -> Losses:
-        return judge(models.teacher, models.bank, models.generator.decode(clean, for_guidance=True).float(), masks)
-
     def look(clean: Float[Tensor, "b c h w"], level: Level) -> None:
         nonlocal looking_s
         start = time.perf_counter()
-        losses = losses_of(clean)
+        images = models.generator.decode(clean, for_guidance=True).float()
+        losses = judge(models.teacher, models.bank, images, masks)
         trace.noise.append(level.sigma / (level.alpha + level.sigma))
         trace.l_seg.append(_rounded(losses.l_seg))
         trace.l_feat.append(_rounded(losses.l_feat))
@@ -176,8 +176,8 @@ def sample_batch(
     # judged as stored: rounded to bytes
     stored = to_bytes(images)
     with torch.no_grad():
-        final = judge(models.teacher, models.bank, to_unit(stored), masks)
-        accuracy = agreement(models.teacher(to_unit(stored)).scores, masks)
+        seen = models.teacher(to_unit(stored))
+        final, accuracy = losses_of(seen, models.bank, masks), agreement(seen.scores, masks)
     return Sampled(
         images=stored.cpu(),
         candidate=[candidate] * len(batch),
@@ -254,10 +254,10 @@ def _write_trace(run: Run, trace: Trace, name: str) -> None:
     write_json(run.folder / TRACES / f"{name}.json", trace.__dict__)
 
 
-def _writers(run: Run, selection: Selection, models: Models) -> tuple[SetWriter, SetWriter | None]:
+def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple[SetWriter, SetWriter | None]:
     # What the generator is, not where it lies: a run that was moved is the same run.
-    generator = {key: value for key, value in models.generator.as_record().items() if key != "model"}
-    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {generator}")
+    weights = {key: value for key, value in generator.items() if key != "model"}
+    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {weights}")
     space = run.train_data.space
     guided = SetWriter(run.folder, digest, space)
     if not run.config.synthesize.unguided_too:
@@ -269,7 +269,9 @@ def _distilled_part(run: Run) -> dict[str, Any]:
     return run.config.model_dump(mode="json", include={"name", "seed", "data", "teacher", "generator", "synthesize"})
 
 
-def _manifest(run: Run, selection: Selection, models: Models, *, guided: bool) -> dict[str, Any]:
+def _manifest(
+    run: Run, selection: Selection, bank: FeatureBank, generator: dict[str, Any], *, guided: bool
+) -> dict[str, Any]:
     traces = read_traces(run.folder, "guided" if guided else UNGUIDED)
     return {
         "name": run.config.name if guided else f"{run.config.name}-{UNGUIDED}",
@@ -280,7 +282,7 @@ def _manifest(run: Run, selection: Selection, models: Models, *, guided: bool) -
             "num_masks": len(run.train_data.ids),
             "selection": selection.method,
         },
-        "models": {"generator": models.generator.as_record(), "bank": dict(models.bank.provenance)},
+        "models": {"generator": generator, "bank": dict(bank.provenance)},
         "guided": guided,
         "versions": versions(),
         "commit": commit(),

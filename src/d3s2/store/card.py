@@ -12,7 +12,7 @@ from d3s2.data.image_files import read_mask
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.items import Item
 
-CARD_TEXT = """---
+CARD_HEAD = """---
 task_categories:
 - image-segmentation
 tags:
@@ -20,7 +20,10 @@ tags:
 - dataset-distillation
 - d3s2
 ---
-# {title}
+"""
+"""What the hub reads of a card, at its top."""
+
+CARD_TEXT = """# {title}
 
 {num_items} pairs of a synthetic image and a label, distilled by d3s2 from `{space}`: the labels are masks chosen from
 the source data set, the images were drawn for them by a guided layout-to-image diffusion model.
@@ -73,7 +76,7 @@ def card_text(folder: Path, items: Sequence[Item], space: LabelSpace, manifest: 
         f"| {index} | {_cell(name)} | `#{r:02x}{g:02x}{b:02x}` | {held[index]} | {pixels[index] / total_px:.3%} |"
         for index, (name, (r, g, b)) in enumerate(zip(space.names, space.colours.tolist(), strict=True))
     ]
-    return CARD_TEXT.format(
+    return CARD_HEAD + CARD_TEXT.format(
         title=manifest.get("name") or f"Distilled {space.name}",
         num_items=len(items),
         space=space.name,

@@ -16,6 +16,7 @@ from d3s2.base.names import choose
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import png_bytes
+from d3s2.store.card import CARD_HEAD
 from d3s2.store.items import Item, json_bytes, sha256_bytes
 from d3s2.store.reader import DistilledSet
 
@@ -28,15 +29,9 @@ ITEMS_PER_GROUP = 50
 MAX_ADE20K_CLASSES = 254
 """A value is the train id plus one, and tools that shift it back take 255 as ignored."""
 
-HF_CARD = """---
-task_categories:
-- image-segmentation
-tags:
-- synthetic
-- dataset-distillation
-- d3s2
----
-# {name}
+HF_CARD = (
+    CARD_HEAD
+    + """# {name}
 
 {num_items} distilled pairs, {num_classes} classes. `mask` holds train ids, 255 is ignored; `id2label.json` names them.
 
@@ -48,6 +43,7 @@ image, mask = train[0]["image"], train[0]["mask"]
 # Recipes that expect another name: train = train.rename_column("mask", "label")
 ```
 """
+)
 
 ADE20K_CARD = """# {name}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d3s2.base.train_ids import IGNORE
-from d3s2.nets.segmenter import Segmenter
+from d3s2.nets.segmenter import Segmentation, Segmenter
 from d3s2.teacher.bank import FeatureBank
 from d3s2.teacher.energies import feature_matching, segmentation_consistency
 
@@ -56,7 +56,13 @@ def judge(
     by_class: bool = True,
 ) -> Losses:
     """Both losses of images (0..1) against their masks; without a bank L_feat is 0."""
-    seen = teacher(images)
+    return losses_of(teacher(images), bank, masks, by_class=by_class)
+
+
+def losses_of(
+    seen: Segmentation, bank: FeatureBank | None, masks: UInt8[Tensor, "b h w"], *, by_class: bool = True
+) -> Losses:
+    """Both losses of what the teacher saw."""
     l_seg = segmentation_consistency(seen.scores.float(), masks, by_class=by_class)
     if bank is None:
         return Losses(l_seg, torch.zeros_like(l_seg))
