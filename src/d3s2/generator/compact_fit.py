@@ -9,23 +9,24 @@
 """
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from d3s2.base.errors import StoreError
 from d3s2.base.files import writing
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
-from d3s2.data.pairs import Pairs, to_unit
+from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
 from d3s2.generator.compact import CompactGenerator
 
 SMALLEST_TIME = 0.05  # below it the velocity loss would weigh one pixel's rounding over the picture
@@ -65,12 +66,13 @@ COMMON_SHARE = 0.1
 WARMUP_STEPS = 100
 MAX_GRADIENT_NORM = 1.0
 LOSS_MEMORY = 0.98
+MASKS_AT_ONCE = 256
 Preview = Callable[[CompactGenerator, int], None]
 
 
 def fit_generator(
     model: CompactGenerator,
-    pairs: Pairs,
+    pairs: PairSource,
     settings: FitSettings,
     *,
     seed: int,
@@ -99,13 +101,14 @@ def fit_generator(
     first, spent_s = state.load(checkpoint, device) if checkpoint.is_file() else (0, 0.0)
     if first:
         progress.say(f"fit generator: goes on from step {first} of {settings.steps}")
-    images = to_unit(pairs.images) * 2 - 1
-    weights = draw_weights(pairs.masks, model.num_classes, settings.rare_boost)
+    weights = draw_weights(pairs, model.num_classes, settings.rare_boost) if settings.rare_boost > 0 else None
+    drawn, ahead = tee(_draws(len(pairs), weights, settings, seed, first))
+    batches = pairs.batches(positions for positions, _ in ahead)
     began = saved_at = clock.monotonic()
     smooth_loss = None
     with progress.task("fit generator", settings.steps, done=first) as task:
-        for step in range(first, settings.steps):
-            loss = _velocity_loss(model, images, pairs.masks, weights, settings, seed, step, device, autocast)
+        for step, (_, rng), batch in zip(range(first, settings.steps), drawn, batches, strict=True):
+            loss = _velocity_loss(model, batch, settings, rng, device, autocast)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
@@ -126,12 +129,17 @@ def fit_generator(
     return model.eval().requires_grad_(False), spent_s
 
 
-def draw_weights(masks: UInt8[Tensor, "n h w"], num_classes: int, rare_boost: float) -> Float[Tensor, " n"]:
+def draw_weights(pairs: PairSource, num_classes: int, rare_boost: float) -> Float[Tensor, " n"]:
     """How often each pair is drawn, relative to a pair of common classes only."""
-    held = torch.stack([torch.bincount(mask.flatten(), minlength=256)[:num_classes] > 0 for mask in masks])
-    share = held.float().mean(dim=0).clamp(min=1 / len(masks))
+    batches = (pairs.take_masks(positions) for positions in in_order(len(pairs), MASKS_AT_ONCE))
+    held = torch.stack([_holds(mask, num_classes) for masks in batches for mask in masks])
+    share = held.float().mean(dim=0).clamp(min=1 / len(pairs))
     rarity = (COMMON_SHARE / share).clamp(min=1.0).pow(rare_boost)
     return torch.where(held, rarity, torch.ones_like(rarity)).max(dim=1).values
+
+
+def _holds(mask: UInt8[Tensor, "h w"], num_classes: int) -> Bool[Tensor, " c"]:
+    return torch.bincount(mask.flatten(), minlength=256)[:num_classes] > 0
 
 
 def averaged(model: CompactGenerator, ema: EMAModel) -> CompactGenerator:
@@ -141,23 +149,28 @@ def averaged(model: CompactGenerator, ema: EMAModel) -> CompactGenerator:
     return copy.eval().requires_grad_(False)
 
 
+def _draws(
+    count: int, weights: Float[Tensor, " n"] | None, settings: FitSettings, seed: int, first: int
+) -> Iterator[tuple[list[int], torch.Generator]]:
+    """Positions of each step's batch, and the generator that drew them, for what else the step draws."""
+    for step in range(first, settings.steps):
+        rng = torch_generator(seed, "fit-generator", step)
+        if weights is not None:
+            chosen = torch.multinomial(weights, settings.batch, replacement=True, generator=rng)
+        else:
+            chosen = torch.randint(count, (settings.batch,), generator=rng)
+        yield chosen.tolist(), rng
+
+
 def _velocity_loss(
     model: CompactGenerator,
-    images: Tensor,
-    masks: Tensor,
-    weights: Float[Tensor, " n"],
+    batch: Pairs,
     settings: FitSettings,
-    seed: int,
-    step: int,
+    rng: torch.Generator,
     device: torch.device,
     autocast: torch.dtype | None,
 ) -> Tensor:
-    rng = torch_generator(seed, "fit-generator", step)
-    if settings.rare_boost > 0:
-        chosen = torch.multinomial(weights, settings.batch, replacement=True, generator=rng)
-    else:
-        chosen = torch.randint(len(images), (settings.batch,), generator=rng)
-    clean, classes = images[chosen], model.classes_of(masks[chosen])
+    clean, classes = to_unit(batch.images) * 2 - 1, model.classes_of(batch.masks)
     if settings.flip:
         mirrored = torch.rand(settings.batch, generator=rng) < 0.5
         clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)

@@ -28,6 +28,8 @@ class DataConfig(Config):
     """Working size, height and width in px."""
     fit: Fit = "stretch"
     """What happens to another aspect ratio."""
+    memory_gib: NotNegative = 2.0
+    """A split up to this size (4 bytes a pixel) is held in memory, a larger one read as it is needed; same numbers."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the data set, for example {count: 2000} per split for `scenes`."""
 

@@ -22,7 +22,7 @@ from d3s2.base.seeds import numpy_generator, seed_for
 from d3s2.data.census import MaskCensus
 from d3s2.data.dataset import stamp
 from d3s2.data.image_files import png_bytes
-from d3s2.data.pairs import Pairs, load_pairs
+from d3s2.data.pairs import PairSource, in_order, open_pairs
 from d3s2.metrics import iou_per_class, mean_iou, rarest_classes
 from d3s2.nets.loading import save_segmenter
 from d3s2.report.records import Results, SetResult, mean_and_std, write_results
@@ -40,6 +40,7 @@ Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
 STUDENT = "compact-unet"
 STUDENTS = "students"
 RESULTS = "results.json"
+NUM_SIZED = 4096
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class StudentRecord:
 
     Args:
         items: training pairs.
-        bytes: of the training pairs as PNG at the working size.
+        bytes: of the training pairs as PNG at the working size, estimated from `NUM_SIZED` of them where there are
+            more.
         confusion: pixels of (true class, predicted class) over the test split.
     """
 
@@ -235,26 +237,32 @@ def _content(run: Run, ids: Sequence[str], folder: Path | None) -> str:
     return str(DistilledSet(folder).manifest["items_sha256"])
 
 
-def _training_pairs(job: StudentJob) -> Pairs:
-    if job.folder is not None:
-        return load_pairs(DistilledSet(job.folder), job.ids)
-    return load_pairs(open_split(job.data, job.data.train), job.ids)
+def _training_pairs(job: StudentJob) -> PairSource:
+    dataset = open_split(job.data, job.data.train) if job.folder is None else DistilledSet(job.folder)
+    return open_pairs(dataset, job.ids, job.data.memory_gib)
 
 
-def _png_size(pairs: Pairs) -> int:
-    images = pairs.images.permute(0, 2, 3, 1).contiguous().numpy()
-    return sum(len(png_bytes(array)) for array in (*images, *pairs.masks.numpy()))
+def _png_size(pairs: PairSource) -> int:
+    """Bytes of the pairs as PNG; from `NUM_SIZED` evenly spread ones where there are more."""
+    num_sized = min(len(pairs), NUM_SIZED)
+    spread = [len(pairs) * index // num_sized for index in range(num_sized)]
+    size = 0
+    for batch in pairs.batches(spread[part.start : part.stop] for part in in_order(num_sized, 16)):
+        images = batch.images.permute(0, 2, 3, 1).contiguous().numpy()
+        size += sum(len(png_bytes(array)) for array in (*images, *batch.masks.numpy()))
+    return round(size * len(pairs) / num_sized)
 
 
-def _split_pairs(data: DataConfig, split: str) -> Pairs:
+def _split_pairs(data: DataConfig, split: str) -> PairSource:
     return _cached_split_pairs(data.model_dump_json(), split)
 
 
 @lru_cache(maxsize=1)
-def _cached_split_pairs(data_json: str, split: str) -> Pairs:
+def _cached_split_pairs(data_json: str, split: str) -> PairSource:
     # A worker scores many students on one test split: it is read once.
-    dataset = open_split(DataConfig.model_validate_json(data_json), split)
-    return load_pairs(dataset, dataset.ids)
+    data = DataConfig.model_validate_json(data_json)
+    dataset = open_split(data, split)
+    return open_pairs(dataset, dataset.ids, data.memory_gib)
 
 
 def _num_workers(run: Run, config: EvaluateConfig) -> int:

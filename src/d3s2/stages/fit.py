@@ -16,7 +16,7 @@ from d3s2.base.progress import track
 from d3s2.base.runtime import hardware, stopwatch, versions
 from d3s2.base.seeds import seed_for, torch_generator
 from d3s2.base.weights import sha256_weights
-from d3s2.data.pairs import Pairs, to_bytes, to_unit
+from d3s2.data.pairs import PairSource, in_order, to_bytes, to_unit
 from d3s2.generator.compact import (
     CompactGenerator,
     flow_scheduler,
@@ -166,7 +166,8 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
 def _draw_preview(run: Run, model: CompactGenerator, path: Path) -> None:
     """Masks above samples, for a person who wonders whether the fit gets anywhere."""
     count = min(PREVIEW_MASKS, len(run.train_pairs))
-    masks = run.train_pairs.masks[torch.linspace(0, len(run.train_pairs) - 1, count).long()]
+    spread = torch.linspace(0, len(run.train_pairs) - 1, count).long().tolist()
+    masks = run.train_pairs.take_masks(spread)
     noises = [torch_generator(run.config.seed, "preview", index) for index in range(count)]
     adapter = CompactAdapter(model, flow_scheduler())
     images = to_bytes(sample(adapter, masks, noises, Sampling(), device=run.device)).cpu()
@@ -177,9 +178,9 @@ def _draw_preview(run: Run, model: CompactGenerator, path: Path) -> None:
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def _unit_batches(pairs: Pairs, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, masks in zip(pairs.images.split(BANK_BATCH), pairs.masks.split(BANK_BATCH), strict=True):
-        yield to_unit(images).to(device), masks.to(device)
+def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in pairs.batches(in_order(len(pairs), BANK_BATCH)):
+        yield to_unit(batch.images).to(device), batch.masks.to(device)
 
 
 def _write_fitted(run: Run, folder: Path, wall_s: float, settings: dict[str, Any]) -> None:

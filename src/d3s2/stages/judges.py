@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from d3s2.data.pairs import load_pairs
+from d3s2.data.pairs import open_pairs
 from d3s2.metrics import mean_iou
 from d3s2.nets.loading import load_segmenter
 from d3s2.stages.fit import fit_teacher
@@ -30,7 +30,7 @@ def judge_sets(run: Run, folders: Mapping[str, Path]) -> dict[str, dict[str, flo
     found: dict[str, dict[str, float]] = {}
     for set_name, folder in folders.items():
         distilled = DistilledSet(folder)
-        pairs = load_pairs(distilled, distilled.ids)
+        pairs = open_pairs(distilled, distilled.ids, run.config.data.memory_gib)
         found[set_name] = {
             name: round(mean_iou(score(net, pairs, device=run.device)), 4) for name, net in judges.items()
         }

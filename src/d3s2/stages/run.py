@@ -15,7 +15,7 @@ from d3s2.base.progress import SILENT, Progress
 from d3s2.base.runtime import autocast_dtype
 from d3s2.data.catalogue import open_dataset
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset, stamp
-from d3s2.data.pairs import Pairs, load_pairs
+from d3s2.data.pairs import PairSource, open_pairs
 from d3s2.stages.config import DataConfig, RunConfig
 
 RUN_FILE = "run.json"
@@ -60,14 +60,9 @@ class Run:
         return open_split(self.config.data, self.config.data.test)
 
     @cached_property
-    def train_pairs(self) -> Pairs:
-        """The training split in memory."""
-        return load_pairs(self.train_data, self.train_data.ids, self.progress)
-
-    @cached_property
-    def test_pairs(self) -> Pairs:
-        """The test split in memory."""
-        return load_pairs(self.test_data, self.test_data.ids, self.progress)
+    def train_pairs(self) -> PairSource:
+        """The training split, in memory where it is small enough."""
+        return open_pairs(self.train_data, self.train_data.ids, self.config.data.memory_gib, self.progress)
 
     @cached_property
     def data_digest(self) -> str:
@@ -116,7 +111,8 @@ def read_config(folder: Path) -> RunConfig:
 
 def _distilled_part(config: RunConfig) -> dict[str, Any]:
     """All that the distilled set depends on; how it is evaluated may change from call to call."""
-    return config.model_dump(mode="json", exclude={"evaluate": True, "generator": {"fit": {"checkpoint_s"}}})
+    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": {"fit": {"checkpoint_s"}}}
+    return config.model_dump(mode="json", exclude=apart)
 
 
 def _first_difference(stored: Any, asked: Any, prefix: str = "") -> str | None:

@@ -266,7 +266,8 @@ def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple
 
 
 def _distilled_part(run: Run) -> dict[str, Any]:
-    return run.config.model_dump(mode="json", include={"name", "seed", "data", "teacher", "generator", "synthesize"})
+    parts = {"name", "seed", "data", "teacher", "generator", "synthesize"}
+    return run.config.model_dump(mode="json", include=parts, exclude={"data": {"memory_gib"}})
 
 
 def _manifest(

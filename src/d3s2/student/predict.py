@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from d3s2.data.pairs import Pairs, to_unit
+from d3s2.data.pairs import PairSource, in_order, to_unit
 from d3s2.metrics import confusion_matrix
 from d3s2.nets.segmenter import Segmenter
 
@@ -28,8 +28,11 @@ def predict(
 
 
 def score(
-    net: Segmenter, pairs: Pairs, *, device: torch.device, autocast: torch.dtype | None = None
+    net: Segmenter, pairs: PairSource, *, device: torch.device, batch: int = 16, autocast: torch.dtype | None = None
 ) -> Int64[np.ndarray, "c c"]:
-    """The confusion matrix of a network over a split."""
-    predicted = predict(net, pairs.images, device=device, autocast=autocast)
-    return confusion_matrix(predicted, pairs.masks, net.num_classes)
+    """The confusion matrix of a network over a split, a batch at a time."""
+    confusion = np.zeros((net.num_classes, net.num_classes), dtype=np.int64)
+    for chunk in pairs.batches(in_order(len(pairs), batch)):
+        predicted = predict(net, chunk.images, device=device, batch=batch, autocast=autocast)
+        confusion += confusion_matrix(predicted, chunk.masks, net.num_classes)
+    return confusion

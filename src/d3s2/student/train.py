@@ -1,14 +1,15 @@
 """Training of a segmentation network on a set of pairs: one code for every set, and for the teacher."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import tee
 
 import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup
-from torch import Tensor
 
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
-from d3s2.data.pairs import Pairs, to_unit
+from d3s2.data.pairs import PairSource, to_unit
 from d3s2.nets.loading import Network
 from d3s2.student.augment import Augmentation, augment
 
@@ -38,7 +39,7 @@ MAX_GRADIENT_NORM = 1.0
 
 def train(
     net: Network,
-    pairs: Pairs,
+    pairs: PairSource,
     settings: TrainSettings,
     *,
     seed: int,
@@ -58,12 +59,11 @@ def train(
     optimiser = torch.optim.AdamW(net.parameter_groups(settings.lr, settings.weight_decay))
     warmup = max(1, round(WARMUP_SHARE * settings.iterations))
     rate = get_polynomial_decay_schedule_with_warmup(optimiser, warmup, settings.iterations, lr_end=0.0, power=0.9)
-    images = to_unit(pairs.images)
+    drawn, ahead = tee(_draws(len(pairs), settings, seed))
+    batches = pairs.batches(positions for positions, _ in ahead)
     with progress.task(label, settings.iterations) as task:
-        for step in range(settings.iterations):
-            generator = torch_generator(seed, "train", step)
-            chosen = _draw(len(pairs), settings.batch, generator)
-            batch = augment(images[chosen], pairs.masks[chosen], settings.augmentation, generator)
+        for (_, generator), pair_batch in zip(drawn, batches, strict=True):
+            batch = augment(to_unit(pair_batch.images), pair_batch.masks, settings.augmentation, generator)
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 loss = net.loss(*(tensor.to(device) for tensor in batch))
             optimiser.zero_grad(set_to_none=True)
@@ -75,8 +75,15 @@ def train(
     net.eval()
 
 
-def _draw(count: int, batch: int, generator: torch.Generator) -> Tensor:
-    """Indices of a batch: without replacement where the set is large enough."""
+def _draws(count: int, settings: TrainSettings, seed: int) -> Iterator[tuple[list[int], torch.Generator]]:
+    """Positions of each step's batch, and the generator that drew them, for what else the step draws."""
+    for step in range(settings.iterations):
+        generator = torch_generator(seed, "train", step)
+        yield _draw(count, settings.batch, generator), generator
+
+
+def _draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
+    """Positions of a batch: without replacement where the set is large enough."""
     if count >= batch:
-        return torch.randperm(count, generator=generator)[:batch]
-    return torch.randint(count, (batch,), generator=generator)
+        return torch.randperm(count, generator=generator)[:batch].tolist()
+    return torch.randint(count, (batch,), generator=generator).tolist()

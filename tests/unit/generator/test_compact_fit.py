@@ -84,8 +84,9 @@ def test_pairs_with_a_rare_class_are_drawn_more_often() -> None:
     masks = torch.zeros(100, 4, 4, dtype=torch.uint8)
     masks[0, 0, 0] = 1  # in one mask of a hundred: a tenth of what counts as common
     masks[1] = 255
-    assert draw_weights(masks, 2, rare_boost=1.0).tolist() == pytest.approx([10.0, *[1.0] * 99])
-    assert draw_weights(masks, 2, rare_boost=0.0).tolist() == [1.0] * 100
+    pairs = Pairs(torch.zeros(100, 3, 4, 4, dtype=torch.uint8), masks)
+    assert draw_weights(pairs, 2, rare_boost=1.0).tolist() == pytest.approx([10.0, *[1.0] * 99])
+    assert draw_weights(pairs, 2, rare_boost=0.0).tolist() == [1.0] * 100
 
 
 def test_half_precision_on_disk_comes_back_as_float32(tmp_path: Path) -> None:

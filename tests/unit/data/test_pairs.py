@@ -1,0 +1,98 @@
+"""Pairs from memory and from files are the same pairs, whatever the threads do."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from d3s2.base.errors import DataError
+from d3s2.data.label_space import LabelSpace
+from d3s2.data.pairs import READ_AHEAD, FilePairs, Pairs, PairSource, in_order, load_pairs, open_pairs
+from d3s2.data.scenes import Scenes
+
+SCENES = Scenes("train", 12, size_px=(32, 48))
+BYTES = 12 * 32 * 48 * 4
+
+
+@dataclass(frozen=True)
+class SlowAtFirst:
+    """A data set whose first pairs take longest to read, and one of which cannot be read at all."""
+
+    source: Scenes
+    broken: str | None = None
+    name = "slow"
+
+    @property
+    def space(self) -> LabelSpace:
+        return self.source.space
+
+    @property
+    def ids(self) -> Sequence[str]:
+        return self.source.ids
+
+    def image(self, item_id: str) -> np.ndarray:
+        time.sleep(0.002 * (len(self.ids) - self.ids.index(item_id)))
+        return self.source.image(item_id)
+
+    def mask(self, item_id: str) -> np.ndarray:
+        if item_id == self.broken:
+            raise DataError(f"{item_id}: cannot be read.")
+        return self.source.mask(item_id)
+
+    def mask_stamp(self, item_id: str) -> str:
+        return self.source.mask_stamp(item_id)
+
+
+def sources() -> list[PairSource]:
+    return [load_pairs(SCENES, SCENES.ids), FilePairs(SlowAtFirst(SCENES), tuple(SCENES.ids), threads=5)]
+
+
+def test_any_positions_give_the_same_pairs_from_memory_and_from_files() -> None:
+    held, read = sources()
+    for positions in ([0], [11, 3, 3, 0], range(2, 9)):
+        one, other = held.take(positions), read.take(positions)
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(held.take_masks(positions), read.take_masks(positions))
+
+
+def test_batches_come_in_the_order_of_draws() -> None:
+    draws = [[11, 0, 5], [1], [2, 2], *[[position] for position in range(12)]]
+    for source in sources():
+        for positions, batch in zip(draws, source.batches(draws), strict=True):
+            assert torch.equal(batch.images, source.take(positions).images)
+
+
+def test_reading_ahead_ends_with_who_stops_early() -> None:
+    asked = []
+
+    def draws() -> Iterator[list[int]]:
+        for position in range(12):
+            asked.append(position)
+            yield [position]
+
+    batches = FilePairs(SCENES, tuple(SCENES.ids)).batches(draws())
+    next(batches)
+    assert len(asked) == READ_AHEAD + 1
+
+
+def test_a_pair_that_cannot_be_read_is_the_error_of_its_batch() -> None:
+    source = FilePairs(SlowAtFirst(SCENES, broken=SCENES.ids[3]), tuple(SCENES.ids))
+    batches = source.batches(in_order(12, 2))
+    next(batches)
+    with pytest.raises(DataError, match=f"{SCENES.ids[3]}: cannot be read"):
+        next(batches)
+
+
+def test_what_is_within_the_limit_is_held_in_memory() -> None:
+    limit = BYTES / 2**30
+    assert isinstance(open_pairs(SCENES, SCENES.ids, limit), Pairs)
+    assert isinstance(open_pairs(SCENES, SCENES.ids, limit * 0.999), FilePairs)
+
+
+def test_consecutive_draws_hold_every_position_once() -> None:
+    assert in_order(7, 3) == [range(3), range(3, 6), range(6, 7)]
+    assert in_order(0, 3) == []
