@@ -3,13 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from torchmetrics.classification import MulticlassJaccardIndex
+from scipy.ndimage import binary_erosion
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from d3s2.metrics import (
+    boundary_counts,
+    boundary_iou_per_class,
     confusion_matrix,
     frequency_weighted_iou,
     iou_per_class,
+    mean_boundary_iou,
     mean_iou,
+    near_contour,
     pixel_accuracy,
     rarest_classes,
 )
@@ -28,6 +33,87 @@ def test_iou_equals_torchmetrics() -> None:
     theirs = MulticlassJaccardIndex(num_classes=5, average=None, ignore_index=255)(predicted.long(), masks.long())
     ours = iou_per_class(confusion_matrix(predicted, masks, 5))
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-6)
+
+
+def test_weighted_iou_and_pixel_accuracy_equal_torchmetrics() -> None:
+    predicted, masks = draw()
+    confusion = confusion_matrix(predicted, masks, 5)
+    options = {"num_classes": 5, "ignore_index": 255}
+    weighted = MulticlassJaccardIndex(average="weighted", **options)(predicted.long(), masks.long())
+    accuracy = MulticlassAccuracy(average="micro", **options)(predicted.long(), masks.long())
+    assert frequency_weighted_iou(confusion) == pytest.approx(float(weighted), rel=1e-6)
+    assert pixel_accuracy(confusion) == pytest.approx(float(accuracy), rel=1e-6)
+
+
+def test_iou_equals_the_definition_of_ade20k() -> None:
+    # areas by histogram over the scored pixels of all images, as the benchmark's own evaluation counts them
+    predicted, masks = draw()
+    scored = (masks != 255).numpy()
+    p, t = predicted.numpy()[scored], masks.numpy()[scored]
+    hit, ours, theirs = (np.bincount(labels, minlength=5) for labels in (p[p == t], p, t))
+    confusion = confusion_matrix(predicted, masks, 5)
+    np.testing.assert_allclose(iou_per_class(confusion), hit / (ours + theirs - hit))
+    assert mean_iou(confusion) == pytest.approx((hit / (ours + theirs - hit)).mean())
+
+
+def blobs(seed: int, ignored: bool = False) -> torch.Tensor:
+    """Two masks of large areas, so that a class has an inside."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, 4, (2, 4, 5), generator=generator, dtype=torch.uint8)
+    fine = coarse.repeat_interleave(13, dim=1).repeat_interleave(15, dim=2)
+    if ignored:
+        fine[0, 10:30, 20:40] = 255
+    return fine
+
+
+def naive_boundary(mask: np.ndarray, label: int, distance_px: int) -> np.ndarray:
+    here = mask == label
+    inside = binary_erosion(here, np.ones((3, 3)), iterations=distance_px, border_value=0)
+    return here & ~inside
+
+
+def test_boundary_iou_equals_erosion_class_by_class() -> None:
+    masks, predicted = blobs(1, ignored=True), blobs(2)
+    distance_px = round(0.02 * (52**2 + 75**2) ** 0.5)
+    assert distance_px == 2
+    expected = np.zeros((3, 5), dtype=np.int64)
+    for mask, guess in zip(masks.numpy(), predicted.numpy(), strict=True):
+        seen = np.where(mask == 255, 255, guess)
+        for label in range(5):
+            ours, theirs = naive_boundary(mask, label, distance_px), naive_boundary(seen, label, distance_px)
+            expected[:, label] += np.array([(ours & theirs).sum(), ours.sum(), theirs.sum()])
+    counts = boundary_counts(predicted, masks, 5)
+    assert (counts == expected).all()
+    iou = boundary_iou_per_class(counts)
+    assert np.isnan(iou[4])
+    shared, true, guessed = expected[:, :4]
+    assert mean_boundary_iou(counts) == pytest.approx((shared / (true + guessed - shared)).mean())
+
+
+def test_what_is_predicted_under_ignored_pixels_changes_no_score() -> None:
+    masks, predicted = blobs(1, ignored=True), blobs(2)
+    other = torch.where(masks == 255, (predicted + 1) % 4, predicted)
+    assert (boundary_counts(predicted, masks, 4) == boundary_counts(other, masks, 4)).all()
+    assert (confusion_matrix(predicted, masks, 4) == confusion_matrix(other, masks, 4)).all()
+
+
+def test_a_perfect_prediction_has_a_boundary_iou_of_one_and_counts_add_up() -> None:
+    masks = blobs(1, ignored=True)
+    assert mean_boundary_iou(boundary_counts(masks, masks, 4)) == 1.0
+    apart = [boundary_counts(blobs(2)[[index]], masks[[index]], 4) for index in range(2)]
+    assert (sum(apart) == boundary_counts(blobs(2), masks, 4)).all()
+
+
+def test_the_edge_of_the_picture_is_a_contour() -> None:
+    found = near_contour(torch.zeros(1, 7, 9, dtype=torch.uint8), 2)
+    assert not found[0, 2:5, 2:7].any()
+    assert found.sum() == 7 * 9 - 3 * 5
+
+
+def test_nothing_scored_has_no_score() -> None:
+    nothing = np.zeros((3, 3), dtype=np.int64)
+    assert all(np.isnan(score(nothing)) for score in (mean_iou, pixel_accuracy, frequency_weighted_iou))
+    assert np.isnan(mean_boundary_iou(nothing))
 
 
 def test_confusion_equals_a_naive_count() -> None:

@@ -1,6 +1,8 @@
 """Random generators from names: what an item draws depends on the run's seed and its own id only."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -20,3 +22,11 @@ def torch_generator(seed: int, *names: object) -> torch.Generator:
 def numpy_generator(seed: int, *names: object) -> np.random.Generator:
     """A NumPy generator (PCG64) for (seed, names)."""
     return np.random.Generator(np.random.PCG64(seed_for(seed, *names)))
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int, *names: object) -> Iterator[None]:
+    """For code that draws from torch's own generators: they start at (seed, names) inside, and are as before after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for(seed, *names))
+        yield

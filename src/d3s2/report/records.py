@@ -42,6 +42,9 @@ class SetResult:
         tail_miou_mean, tail_miou_std: the same over the rarest third of the classes.
         miou_per_seed: in the order of `seeds`.
         iou_per_class: mean over seeds, by train id; None for a class that the validation set does not hold.
+        boundary_iou_mean, boundary_iou_std: mean IoU of the pixels near contours.
+        fw_iou_mean, fw_iou_std: IoU weighted by the classes' shares of the true pixels.
+        pixel_accuracy_mean, pixel_accuracy_std: share of the pixels that were predicted right.
         wall_s: all trainings and their evaluation.
         peak_memory_gib: the most memory that was held.
         failure: why there are no numbers; a failed row stays in the tables.
@@ -61,6 +64,12 @@ class SetResult:
     tail_miou_std: float | None = None
     miou_per_seed: tuple[float, ...] = ()
     iou_per_class: tuple[float | None, ...] = ()
+    boundary_iou_mean: float | None = None
+    boundary_iou_std: float | None = None
+    fw_iou_mean: float | None = None
+    fw_iou_std: float | None = None
+    pixel_accuracy_mean: float | None = None
+    pixel_accuracy_std: float | None = None
     wall_s: float | None = None
     peak_memory_gib: float | None = None
     failure: str | None = None
@@ -154,10 +163,11 @@ def _problem(results: Results) -> str | None:
     """What contradicts what, in a sentence."""
     for row in results.sets:
         where = f"set '{row.name}' with student '{row.student}'"
-        shares = (row.miou_mean, row.tail_miou_mean, *row.miou_per_seed, *row.iou_per_class)
+        means = (row.miou_mean, row.tail_miou_mean, row.boundary_iou_mean, row.fw_iou_mean, row.pixel_accuracy_mean)
+        shares = (*means, *row.miou_per_seed, *row.iou_per_class)
         outside = [share for share in shares if share is not None and not 0 <= share <= 1]
         if outside:
-            return f"{where} holds {outside[0]}, expected every mIoU as a share, 0 to 1."
+            return f"{where} holds {outside[0]}, expected every score as a share, 0 to 1."
         if row.failure is None and row.miou_mean is None:
             return f"{where} has neither a mIoU nor a failure; give one of them."
         if row.failure is None and len(row.miou_per_seed) != len(row.seeds):

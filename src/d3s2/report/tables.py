@@ -2,11 +2,21 @@
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from d3s2.report.records import SETS, Results, SetResult
 
 NONE = "–"
+
+METRICS = {
+    "miou": "mIoU, %",
+    "tail_miou": "tail mIoU, %",
+    "boundary_iou": "boundary IoU, %",
+    "fw_iou": "frequency-weighted IoU, %",
+    "pixel_accuracy": "pixel accuracy, %",
+}
+"""Scores of a set, as records name them -> as readers see them."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +40,8 @@ class Table:
 
 def results_table(results: Results) -> Table:
     """A row a set: size, mIoU and tail mIoU in per cent, mean ± deviation, against random and against all real data."""
-    many = len(results.students) > 1
-    rows = [row for student in results.students for row in results.of(student)]
-    headers: tuple[str, ...] = ("set", "items", "size", "mIoU, %", "tail mIoU, %", "× random", "of all real", "time")
-    cells = [_result_cells(results, row) for row in rows]
-    if many:
-        headers = ("student", *headers)
-        cells = [(row.student, *line) for row, line in zip(rows, cells, strict=True)]
-    text_columns = {"student", "set"}
-    return Table(
-        headers=headers,
-        rows=tuple(cells),
-        numeric=tuple(header not in text_columns for header in headers),
-        emphasis=tuple(index for index, row in enumerate(rows) if row.name == "distilled"),
-        notes=tuple(
-            f"{SETS.get(row.name, row.name)} with {row.student} failed: {row.failure}." for row in rows if row.failure
-        ),
-    )
+    headers = ("set", "items", "size", "mIoU, %", "tail mIoU, %", "× random", "of all real", "time")
+    return _set_table(results, headers, lambda row: _result_cells(results, row))
 
 
 def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
@@ -61,6 +56,34 @@ def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
         NONE if over_random is None else f"{over_random:.2f}",
         NONE if of_all is None else f"{100 * of_all:.0f} %",
         time_text(row.wall_s),
+    )
+
+
+def metrics_table(results: Results) -> Table:
+    """A row a set: every score in per cent, mean ± deviation over seeds."""
+
+    def cells(row: SetResult) -> tuple[str, ...]:
+        scores = ((getattr(row, f"{key}_mean"), getattr(row, f"{key}_std")) for key in METRICS)
+        return (SETS.get(row.name, row.name), *(measured(mean, std) for mean, std in scores))
+
+    return _set_table(results, ("set", *METRICS.values()), cells)
+
+
+def _set_table(results: Results, headers: tuple[str, ...], cells: Callable[[SetResult], tuple[str, ...]]) -> Table:
+    """A row a set and student; the student is named where there are several."""
+    rows = [row for student in results.students for row in results.of(student)]
+    lines = [cells(row) for row in rows]
+    if len(results.students) > 1:
+        headers = ("student", *headers)
+        lines = [(row.student, *line) for row, line in zip(rows, lines, strict=True)]
+    return Table(
+        headers=headers,
+        rows=tuple(lines),
+        numeric=tuple(header not in ("student", "set") for header in headers),
+        emphasis=tuple(index for index, row in enumerate(rows) if row.name == "distilled"),
+        notes=tuple(
+            f"{SETS.get(row.name, row.name)} with {row.student} failed: {row.failure}." for row in rows if row.failure
+        ),
     )
 
 

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from d3s2.base.config import Config
+from d3s2.base.names import choose
 from d3s2.data.dataset import Fit
 from d3s2.generator.guidance import Mode
+from d3s2.nets.fresh import ARCHITECTURES
 from d3s2.selection.coverage import CoverageKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -170,6 +172,41 @@ class SynthesizeConfig(Config):
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
 
 
+class ArchitectureConfig(Config):
+    """A network that students are trained as; in YAML its bare name will do."""
+
+    name: str
+    """`compact-unet`, `segformer-b0`, ...: docs/networks.md lists them."""
+    label: str | None = None
+    """What tables call it; null is its name."""
+    backbone: str | None = None
+    """Hub id or folder of a pretrained backbone; null trains from scratch."""
+    iterations: Positive | None = None
+    """This and what follows: null is what `evaluate.train` says."""
+    batch: Positive | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, values: Any) -> Any:
+        return {"name": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _known(self) -> "ArchitectureConfig":
+        choose(ARCHITECTURES, self.name, "architecture")
+        return self
+
+    @property
+    def student(self) -> str:
+        """What tables call it."""
+        return self.label or self.name
+
+    def protocol(self, train: TrainConfig) -> TrainConfig:
+        """The protocol of this architecture's students: `train` with what is set here."""
+        own = self.model_dump(include={"iterations", "batch", "lr"}, exclude_none=True)
+        return train.model_copy(update=own)
+
+
 class EvaluateConfig(Config):
     """Students on every set, one protocol."""
 
@@ -180,10 +217,22 @@ class EvaluateConfig(Config):
         "distilled",
         "all",
     )
+    architectures: tuple[ArchitectureConfig, ...] = (ArchitectureConfig(name="compact-unet"),)
+    """Each is trained on every set with every seed; the first one on all real data is the independent judge."""
     seeds: Positive = 3
     train: TrainConfig
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that train students side by side; 0 is one a core on a CPU, one on a GPU."""
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> "EvaluateConfig":
+        labels = [architecture.student for architecture in self.architectures]
+        if not labels:
+            raise ValueError("evaluate.architectures is empty; name at least one")
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"evaluate.architectures names '{twice}' twice; give each a label of its own")
+        return self
 
 
 class RunConfig(Config):

@@ -8,7 +8,7 @@ import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup
 
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.seeds import torch_generator
+from d3s2.base.seeds import seeded, torch_generator
 from d3s2.data.pairs import PairSource, to_unit
 from d3s2.nets.loading import Network
 from d3s2.student.augment import Augmentation, augment
@@ -51,7 +51,7 @@ def train(
     """Trains `net` in place on `pairs`; each step's batch comes from (seed, step).
 
     Args:
-        net: says itself what its loss is and how fast each part learns.
+        net: says itself what its loss is and how fast each part learns; what its loss draws comes from (seed, step).
         autocast: reduced format for the network; losses are float32.
         label: of the progress bar.
     """
@@ -62,9 +62,12 @@ def train(
     drawn, ahead = tee(_draws(len(pairs), settings, seed))
     batches = pairs.batches(positions for positions, _ in ahead)
     with progress.task(label, settings.iterations) as task:
-        for (_, generator), pair_batch in zip(drawn, batches, strict=True):
+        for step, ((_, generator), pair_batch) in enumerate(zip(drawn, batches, strict=True)):
             batch = augment(to_unit(pair_batch.images), pair_batch.masks, settings.augmentation, generator)
-            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            with (
+                seeded(device, seed, "loss", step),
+                torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
+            ):
                 loss = net.loss(*(tensor.to(device) for tensor in batch))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -87,7 +87,7 @@ def no_number(record: dict[str, Any]) -> None:
         (as_text, "key 'sets.0.items': input should be a valid integer; run `d3s2 evaluate` again."),
         (
             per_cent,
-            "set 'distilled' with student 'compact-unet' holds 46.0, expected every mIoU as a share, 0 to 1.",
+            "set 'distilled' with student 'compact-unet' holds 46.0, expected every score as a share, 0 to 1.",
         ),
         (
             lose_a_seed,

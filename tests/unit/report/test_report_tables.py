@@ -10,6 +10,7 @@ from d3s2.report.records import Results, SetResult
 from d3s2.report.tables import (
     class_table,
     measured,
+    metrics_table,
     results_csv,
     results_table,
     size_text,
@@ -35,6 +36,15 @@ def test_a_failed_row_stays_with_its_reason(results: Results, failed_row: SetRes
     assert table.headers[:2] == ("student", "set")
     assert table.rows[-1] == ("mask2former", "all real", "2,000", "26.7 MiB", "failed", "–", "–", "–", "–")
     assert to_markdown(table).endswith("\n\nall real with mask2former failed: out of memory.\n")
+
+
+def test_every_score_has_its_column_and_several_students_are_named(results: Results) -> None:
+    scored = [replace(row, boundary_iou_mean=0.25, boundary_iou_std=0.01, fw_iou_mean=0.5) for row in results.sets]
+    table = metrics_table(replace(results, sets=(*scored, replace(scored[0], student="segformer-b0"))))
+    assert table.headers[:3] == ("student", "set", "mIoU, %")
+    assert table.rows[0] == ("compact-unet", "random real", "23.0 ± 2.6", "11.5 ± 1.3", "25.0 ± 1.0", "50.0", "–")
+    assert table.rows[-1][:2] == ("segformer-b0", "distilled")
+    assert metrics_table(results).headers[0] == "set"
 
 
 def test_the_table_in_latex(results: Results) -> None:
