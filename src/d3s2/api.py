@@ -1,12 +1,12 @@
 """The method as a library: what the command line does, with plain arguments, results as records."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from d3s2.base.files import locked
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import pick_device
+from d3s2.base.runtime import is_first_process, pick_device
 from d3s2.recipes import load_run
 from d3s2.report.records import Results
 from d3s2.selection.picks import Selection
@@ -72,10 +72,16 @@ def report(folder: Path | str, *, device: str | None = None, progress: Progress 
 
 @contextmanager
 def opened(
-    recipe: Recipe, out: Path | str, overrides: Sequence[str], device: str | None, progress: Progress
+    recipe: Recipe,
+    out: Path | str,
+    overrides: Sequence[str],
+    device: str | None,
+    progress: Progress,
+    *,
+    joined: bool = False,
 ) -> Iterator[Run]:
-    """The run in the folder `out`, held for this process."""
+    """The run in the folder `out`, held for this process; `joined`: for those that were launched with it, too."""
     config = recipe if isinstance(recipe, RunConfig) else load_run(recipe, overrides)
     chosen = pick_device(device)
-    with locked(Path(out)):
+    with nullcontext() if joined and not is_first_process() else locked(Path(out)):
         yield open_run(config, Path(out), chosen, progress)

@@ -14,7 +14,8 @@ import typer
 from d3s2 import __version__
 from d3s2.api import opened
 from d3s2.base.errors import D3S2Error
-from d3s2.base.runtime import pick_device, stopwatch
+from d3s2.base.progress import SILENT
+from d3s2.base.runtime import is_first_process, pick_device, stopwatch
 from d3s2.recipes import load_run
 from d3s2.report.tables import results_table, to_markdown
 from d3s2.selection.picks import explain
@@ -22,7 +23,7 @@ from d3s2.stages.config import RunConfig
 from d3s2.stages.distill import distill_run
 from d3s2.stages.doctor import examine
 from d3s2.stages.evaluate import evaluate
-from d3s2.stages.fit import fit_models
+from d3s2.stages.fit import fit_everything
 from d3s2.stages.plan import make_plan
 from d3s2.stages.report import write_report
 from d3s2.stages.run import Run
@@ -141,13 +142,14 @@ def fit_command(
     half: Annotated[bool, typer.Option("--half", help="Store weights in float16, as shipped weights are.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Fits teacher, feature bank and compact generator on the training split."""
+    """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
     if dry_run:
         _print(make_plan(_config(recipe, overrides, seed), pick_device(device), ("fit",)).as_text())
         return
-    with _opened(recipe, overrides, out, device, seed) as run:
-        fit_models(run, half=half)
-    _print(f"Models are in {run.models}")
+    with _opened(recipe, overrides, out, device, seed, joined=True) as run:
+        fit_everything(run, half=half)
+    if is_first_process():
+        _print(f"Models are in {run.models}")
 
 
 @app.command(name="synthesize")
@@ -266,9 +268,10 @@ def _work(
 
 
 def _opened(
-    recipe: str, overrides: list[str] | None, out: Path, device: str | None, seed: int | None
+    recipe: str, overrides: list[str] | None, out: Path, device: str | None, seed: int | None, joined: bool = False
 ) -> AbstractContextManager[Run]:
-    return opened(_config(recipe, overrides, seed), out, (), device, progress_for_people())
+    progress = progress_for_people() if is_first_process() else SILENT
+    return opened(_config(recipe, overrides, seed), out, (), device, progress, joined=joined)
 
 
 def _config(recipe: str, overrides: list[str] | None, seed: int | None) -> RunConfig:

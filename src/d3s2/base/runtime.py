@@ -21,9 +21,14 @@ REPORTED_PACKAGES = ("d3s2", "torch", "diffusers", "transformers", "safetensors"
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called `name`, or the best there is; raises UsageError when it is not there."""
+    """The device called `name`, or the best there is; raises UsageError when it is not there.
+
+    Of several processes that torchrun or accelerate launched on one machine, each gets a GPU of its own.
+    """
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -32,6 +37,11 @@ def pick_device(name: str | None = None) -> torch.device:
             f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu."
         ) from None
     return device
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun or accelerate launched."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -14,7 +14,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
@@ -22,11 +21,10 @@ from diffusers.training_utils import EMAModel
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from d3s2.base.errors import StoreError
-from d3s2.base.files import writing
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
+from d3s2.generator.checkpoint import Checkpoint
 from d3s2.generator.compact import CompactGenerator
 
 SMALLEST_TIME = 0.05  # below it the velocity loss would weigh one pixel's rounding over the picture
@@ -97,8 +95,8 @@ def fit_generator(
     ema = EMAModel(model.parameters(), decay=settings.ema_decay, use_ema_warmup=True, power=0.75)
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=0.01)
     rate = get_cosine_schedule_with_warmup(optimiser, WARMUP_STEPS, settings.steps)
-    state = _State(model, ema, optimiser, rate)
-    first, spent_s = state.load(checkpoint, device) if checkpoint.is_file() else (0, 0.0)
+    state = Checkpoint(checkpoint, {"model": model, "ema": ema, "optimiser": optimiser, "rate": rate})
+    first, spent_s = state.load(device)
     if first:
         progress.say(f"fit generator: goes on from step {first} of {settings.steps}")
     weights = draw_weights(pairs, model.num_classes, settings.rare_boost) if settings.rare_boost > 0 else None
@@ -119,12 +117,12 @@ def fit_generator(
             smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
             task.advance(note=f"loss {smooth_loss:.3f}")
             if clock.monotonic() - saved_at > settings.checkpoint_s:
-                state.save(checkpoint, step + 1, spent_s + clock.monotonic() - began)
+                state.save(step + 1, spent_s + clock.monotonic() - began)
                 if preview is not None:
                     preview(averaged(model, ema), step + 1)
                 saved_at = clock.monotonic()
     spent_s += clock.monotonic() - began
-    state.save(checkpoint, settings.steps, spent_s)
+    state.save(settings.steps, spent_s)
     ema.copy_to(model.parameters())
     return model.eval().requires_grad_(False), spent_s
 
@@ -187,37 +185,3 @@ def _velocity_loss(
         predicted = model(noisy, time, classes)
     error = (predicted.float() - clean) / time.clamp(min=SMALLEST_TIME)[:, None, None, None]
     return error.pow(2).mean()
-
-
-@dataclass(frozen=True)
-class _State:
-    model: CompactGenerator
-    ema: EMAModel
-    optimiser: torch.optim.Optimizer
-    rate: Any
-
-    def save(self, path: Path, step: int, wall_s: float) -> None:
-        content = {
-            "step": step,
-            "wall_s": wall_s,
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "rate": self.rate.state_dict(),
-        }
-        with writing(path) as temporary:
-            torch.save(content, temporary)
-
-    def load(self, path: Path, device: torch.device) -> tuple[int, float]:
-        try:
-            content = torch.load(path, map_location=device, weights_only=True)
-            self.model.load_state_dict(content["model"])
-            self.ema.load_state_dict(content["ema"])
-            self.optimiser.load_state_dict(content["optimiser"])
-            self.rate.load_state_dict(content["rate"])
-        except Exception as error:
-            raise StoreError(
-                f"{path}: this checkpoint does not fit the model ({' '.join(str(error).split())[:200]}); "
-                "delete it to fit from the start."
-            ) from None
-        return int(content["step"]), float(content["wall_s"])

@@ -3,19 +3,20 @@
 Source: arXiv 2302.05543 (ControlNet), 2404.07987 (ControlNet++); steps as StableDiffusionControlNetPipeline takes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, UInt8
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.seeds import seed_for
 from d3s2.base.weights import sha256_weights
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Denoiser
@@ -101,23 +102,21 @@ class ControlNetGenerator:
             for mask in masks.cpu()
         ]
 
+    def condition(self, masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The masks in the ControlNet's colours, on its device."""
+        return colour_condition(masks.to(self.parts.device), self.colours)
+
     def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
         parts, scale = self.parts, self.settings.conditioning_scale
         parts.latent_shape((masks.shape[1], masks.shape[2]))
-        text = parts.encode_prompts(self.prompts(masks))
-        condition = colour_condition(masks.to(parts.device), self.colours).to(self.controlnet.dtype)
+        text, condition = parts.encode_prompts(self.prompts(masks)), self.condition(masks)
         if guidance_scale != 1.0:
             negative = parts.encode_prompts([self.settings.negative_prompt])
             text = torch.cat([negative.expand_as(text), text])
             condition = torch.cat([condition, condition])
 
         def predict(x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
-            down, middle = self.controlnet(
-                x, time, text, controlnet_cond=condition, conditioning_scale=scale, return_dict=False
-            )
-            return parts.unet(
-                x, time, text, down_block_additional_residuals=down, mid_block_additional_residual=middle
-            ).sample
+            return predicted(parts.unet, self.controlnet, x, time, text, condition, scale)
 
         return parts.denoiser(predict, guidance_scale)
 
@@ -132,9 +131,71 @@ class ControlNetGenerator:
         }
 
 
+def predicted(
+    unet: UNet2DConditionModel,
+    controlnet: nn.Module,
+    x: Float[Tensor, "b c h w"],
+    time: Tensor,
+    text: Float[Tensor, "b t d"],
+    condition: Float[Tensor, "b 3 hh ww"],
+    scale: float = 1.0,
+) -> Float[Tensor, "b c h w"]:
+    """The diffusion network's raw output under the ControlNet; each works in the format of its own weights."""
+    own = next(controlnet.parameters()).dtype
+    down, middle = controlnet(
+        x.to(own),
+        time,
+        text.to(own),
+        controlnet_cond=condition.to(own),
+        conditioning_scale=scale,
+        return_dict=False,
+    )
+    return unet(
+        x.to(unet.dtype),
+        time,
+        text.to(unet.dtype),
+        down_block_additional_residuals=[residual.to(unet.dtype) for residual in down],
+        mid_block_additional_residual=middle.to(unet.dtype),
+    ).sample
+
+
 def load_controlnet(settings: ControlNetSettings, space: LabelSpace, device: torch.device) -> ControlNetGenerator:
     """Stable Diffusion and the ControlNet; raises ModelError where they are missing or do not fit the label space."""
-    palette = settings.palette or _palette_of(settings.controlnet)
+    return _assembled(settings, space, device, lambda _: _stored(settings, DTYPES[settings.compute.dtype]))
+
+
+def controlnet_to_fit(
+    settings: ControlNetSettings, space: LabelSpace, device: torch.device, seed: int | None
+) -> ControlNetGenerator:
+    """Stable Diffusion and a ControlNet in float32 to go on from.
+
+    Args:
+        settings: name the ControlNet to start from, where there is one.
+        seed: None reads that one; otherwise a new one is made: the U-Net's encoder, the rest drawn from this seed.
+    """
+    if seed is None:
+        return _assembled(settings, space, device, lambda _: _stored(settings, torch.float32))
+    return _assembled(settings, space, device, lambda parts: _new(parts.unet, seed))
+
+
+def palette_of(source: str) -> str:
+    """The palette that a known checkpoint was fitted with; raises UsageError for others."""
+    card = MODEL_CARDS.get(source)
+    if card is not None and card.palette is not None:
+        return card.palette
+    raise UsageError(
+        f"generator.palette is not set, and the colours that {source} was fitted with are not known: set it to one of "
+        f"{', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's own colours."
+    )
+
+
+def _assembled(
+    settings: ControlNetSettings,
+    space: LabelSpace,
+    device: torch.device,
+    make: Callable[[StableDiffusion], ControlNetModel],
+) -> ControlNetGenerator:
+    palette = settings.palette or palette_of(settings.controlnet)
     colours = colour_table(space, palette, settings.class_names, settings.shared_colours)
     if settings.rarity is not None and len(settings.rarity) != space.num_classes:
         raise ModelError(
@@ -142,8 +203,7 @@ def load_controlnet(settings: ControlNetSettings, space: LabelSpace, device: tor
             "give one each."
         )
     parts = load_stable_diffusion(settings, device)
-    dtype = DTYPES[settings.compute.dtype]
-    controlnet = load_part(ControlNetModel, settings.controlnet, settings.controlnet_subfolder, settings, dtype)
+    controlnet = make(parts)
     _require_fit(settings, parts, controlnet)
     return ControlNetGenerator(
         parts=parts,
@@ -154,14 +214,14 @@ def load_controlnet(settings: ControlNetSettings, space: LabelSpace, device: tor
     )
 
 
-def _palette_of(source: str) -> str:
-    card = MODEL_CARDS.get(source)
-    if card is not None and card.palette is not None:
-        return card.palette
-    raise UsageError(
-        f"generator.palette is not set, and the colours that {source} was fitted with are not known: set it to one of "
-        f"{', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's own colours."
-    )
+def _stored(settings: ControlNetSettings, dtype: torch.dtype) -> ControlNetModel:
+    return load_part(ControlNetModel, settings.controlnet, settings.controlnet_subfolder, settings, dtype)
+
+
+def _new(unet: UNet2DConditionModel, seed: int) -> ControlNetModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "new-controlnet"))
+        return ControlNetModel.from_unet(unet)
 
 
 def _require_fit(settings: ControlNetSettings, parts: StableDiffusion, controlnet: Any) -> None:

@@ -26,6 +26,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.errors import ModelError
 from d3s2.base.weights import sha256_weights
+from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.parts import DTYPES, ComputeSettings, SourceSettings, load_files, load_part, prepared
 
@@ -72,7 +73,7 @@ class StableDiffusion:
     @property
     def pixels_per_cell(self) -> int:
         """Side of the square of pixels that becomes one cell of the latent."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return pixels_per_cell(self.vae)
 
     @property
     def max_tokens(self) -> int:
@@ -85,15 +86,7 @@ class StableDiffusion:
 
     def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
         """Shape of the latent of an image; raises ModelError for a size that the autoencoder does not divide."""
-        side = self.pixels_per_cell
-        height, width = size_px
-        if height % side or width % side or not height or not width:
-            near = [max(1, round(pixels / side)) * side for pixels in size_px]
-            raise ModelError(
-                f"This autoencoder works on sizes that divide by {side}, got {height} x {width} px (height x width); "
-                f"set data.size to [{near[0]}, {near[1]}]."
-            )
-        return (self.vae.config.latent_channels, height // side, width // side)
+        return latent_shape(self.vae, size_px)
 
     def encode_prompts(self, prompts: list[str]) -> Float[Tensor, "b t d"]:
         """Embeddings of prompts that fit the text encoder, padded to what it reads."""
@@ -109,12 +102,13 @@ class StableDiffusion:
         mask = seen.to(self.device) if masked else None
         return self.text_encoder(tokens.to(self.device), attention_mask=mask)[0].to(self.unet.dtype)
 
+    def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
+        """Latents of RGB images in 0..1."""
+        return encode(self.vae, images)
+
     def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
         """RGB images in 0..1 (not clamped), differentiable."""
-        decoder = self.tiny if for_guidance and self.tiny is not None else self.vae
-        shift = getattr(decoder.config, "shift_factor", None) or 0.0
-        scaled = latents / decoder.config.scaling_factor + shift
-        return (decoder.decode(scaled.to(decoder.dtype)).sample.to(latents.dtype) + 1) / 2
+        return decode(self.tiny if for_guidance and self.tiny is not None else self.vae, latents)
 
     def denoiser(self, predict: Predict, guidance_scale: float) -> Denoiser:
         """A network with its conditions as a `Denoiser`, under classifier-free guidance unless the scale is 1."""

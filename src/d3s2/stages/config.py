@@ -108,18 +108,47 @@ class CompactFitConfig(Config):
     """Seconds between checkpoints, each with a picture of samples."""
 
 
+class ControlNetFitConfig(Config):
+    """Fine-tuning of a ControlNet."""
+
+    steps: Positive = 10000
+    batch: Positive = 8
+    """Pairs a step, over all devices."""
+    accumulate: Positive = 1
+    """Parts of its share of a batch that a device works on one after another: less memory, the same gradient."""
+    lr: Annotated[float, Field(gt=0)] = 1e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    drop_prompt: Share = 0.1
+    """Share of pairs seen with an empty prompt, for classifier-free guidance."""
+    flip: bool = True
+    checkpoint_s: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds between checkpoints, each with a picture of samples."""
+
+
 class GeneratorConfig(Config):
     """The layout-to-image model: fitted on the training split, or loaded."""
 
     kind: str = "compact"
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Of the kind's loader (docs/generators.md); empty with kind compact: fit one."""
+    """Of the kind's loader (docs/generators.md); without `model` and with kind compact: fit one."""
     fit: CompactFitConfig = CompactFitConfig()
+    """How a compact generator is fitted; other kinds do not read it."""
+    tune: ControlNetFitConfig | None = None
+    """With kind controlnet: fine-tune settings.controlnet on the training split, or a new one where that is not set."""
 
     @property
     def is_fitted_here(self) -> bool:
         """Whether the run makes its own generator."""
-        return self.kind == "compact" and not self.settings
+        return self.tune is not None or (self.kind == "compact" and "model" not in self.settings)
+
+    @model_validator(mode="after")
+    def _tunes_controlnets(self) -> "GeneratorConfig":
+        if self.tune is not None and self.kind != "controlnet":
+            raise ValueError(
+                f"generator.tune fine-tunes a ControlNet, but generator.kind is '{self.kind}'; set kind to controlnet, "
+                "or leave tune out"
+            )
+        return self
 
 
 class GuidanceConfig(Config):

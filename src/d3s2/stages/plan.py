@@ -78,7 +78,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         steps.append(_evaluate_step(config, device, num_classes))
     height, width = config.data.size
     disk = 2 * num_masks * height * width * BYTES_A_PIXEL
-    if config.generator.is_fitted_here:
+    if config.generator.is_fitted_here and config.generator.tune is None:
         disk += CHECKPOINT_COPIES * 4 * _num_weights(_new_generator(config, num_classes))
     free = shutil.disk_usage(Path.cwd()).free
     return Plan(config.name, str(device), tuple(steps), disk / 2**30, free / 2**30)
@@ -93,8 +93,12 @@ def _fit_steps(config: RunConfig, device: torch.device, num_classes: int, num_al
     else:
         steps.append(Step("load teacher", config.teacher.source, None))
     steps.append(Step("feature bank", f"one pass over {num_all} pairs", None))
-    fit = config.generator.fit
-    if config.generator.is_fitted_here:
+    fit, tune = config.generator.fit, config.generator.tune
+    if tune is not None:
+        start = config.generator.settings.get("controlnet", "new")
+        amount = f"ControlNet, {start}, on {config.generator.settings.get('model')}, {tune.steps} steps of {tune.batch}"
+        steps.append(Step("fit generator", amount, None))
+    elif config.generator.is_fitted_here:
         model = _new_generator(config, num_classes)
         amount = f"{_num_weights(model) / 1e6:.1f} M weights, {fit.steps} steps of {fit.batch}"
         steps.append(Step("fit generator", amount, fit.steps * _generator_step_s(config, model, device)))

@@ -111,7 +111,8 @@ def read_config(folder: Path) -> RunConfig:
 
 def _distilled_part(config: RunConfig) -> dict[str, Any]:
     """All that the distilled set depends on; how it is evaluated may change from call to call."""
-    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": {"fit": {"checkpoint_s"}}}
+    fits = {"fit": {"checkpoint_s"}, "tune": {"checkpoint_s"}}
+    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": fits}
     return config.model_dump(mode="json", exclude=apart)
 
 

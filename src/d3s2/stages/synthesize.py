@@ -255,8 +255,8 @@ def _write_trace(run: Run, trace: Trace, name: str) -> None:
 
 
 def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple[SetWriter, SetWriter | None]:
-    # What the generator is, not where it lies: a run that was moved is the same run.
-    weights = {key: value for key, value in generator.items() if key != "model"}
+    # What the generator is, not where it lies: a run that was moved is the same run. Settings are in the config.
+    weights = {key: value for key, value in generator.items() if key not in ("model", "settings")}
     digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {weights}")
     space = run.train_data.space
     guided = SetWriter(run.folder, digest, space)

@@ -1,0 +1,54 @@
+"""Autoencoders between images in 0..1 and latents: the one place that knows their scale.
+
+| name    | symbol              | meaning                                                |
+|---------|---------------------|--------------------------------------------------------|
+| code    | z                   | what the encoder gives; the mean where it gives a normal |
+| latents | (z - shift) * scale | what diffusion networks see, of about unit variance      |
+"""
+
+from typing import TypeAlias
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
+from jaxtyping import Float
+from torch import Tensor
+
+from d3s2.base.errors import ModelError
+
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+
+
+def pixels_per_cell(autoencoder: Autoencoder) -> int:
+    """Side of the square of pixels that becomes one cell of the latent."""
+    return int(2 ** (len(autoencoder.config.block_out_channels) - 1))
+
+
+def latent_shape(autoencoder: Autoencoder, size_px: tuple[int, int]) -> tuple[int, int, int]:
+    """(channels, height, width) of a latent; raises ModelError for a size that the autoencoder does not divide."""
+    side = pixels_per_cell(autoencoder)
+    height, width = size_px
+    if height % side or width % side or not height or not width:
+        near = [max(1, round(pixels / side)) * side for pixels in size_px]
+        raise ModelError(
+            f"This autoencoder works on sizes that divide by {side}, got {height} x {width} px (height x width); "
+            f"set data.size to [{near[0]}, {near[1]}]."
+        )
+    return (int(autoencoder.config.latent_channels), height // side, width // side)
+
+
+@torch.no_grad()
+def encode(autoencoder: Autoencoder, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
+    """Latents of RGB images in 0..1, in the images' format; the same images give the same latents."""
+    encoded = autoencoder.encode((images * 2 - 1).to(autoencoder.dtype))
+    code = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+    return ((code - _shift(autoencoder)) * autoencoder.config.scaling_factor).to(images.dtype)
+
+
+def decode(autoencoder: Autoencoder, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 hh ww"]:
+    """RGB images in 0..1 (not clamped), differentiable, in the latents' format."""
+    code = latents / autoencoder.config.scaling_factor + _shift(autoencoder)
+    return (autoencoder.decode(code.to(autoencoder.dtype)).sample.to(latents.dtype) + 1) / 2
+
+
+def _shift(autoencoder: Autoencoder) -> float:
+    return float(getattr(autoencoder.config, "shift_factor", None) or 0.0)
