@@ -1,52 +1,33 @@
-"""Figures of a report, as PNG or as SVG that follows the page's light or dark colours.
+"""Figures of one run: class frequencies, IoU of each class, mIoU of each set, energies."""
 
-Colours are those of Okabe and Ito, which readers with any colour vision tell apart; every series has a marker of its
-own as well. Source: M. Okabe, K. Ito, "Color Universal Design", 2008.
-"""
-
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from d3s2.report.drawing import (
+    FAINT,
+    FONT_PT,
+    INK,
+    PAPER,
+    RULE,
+    STYLES,
+    WIDTH_IN,
+    legend,
+    per_cent,
+    plain,
+    short,
+    style_of,
+)
 from d3s2.report.records import SETS, Results
 
-INK, FAINT, RULE, PAPER = "#1d2733", "#5c6773", "#dfe3e8", "#fefefe"
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a series looks: colour on white, marker, and the CSS variable that takes the colour's place on the page."""
-
-    colour: str
-    marker: str
-    variable: str
-
-
-STYLES = {
-    "random": Style("#e69f00", "^", "--random"),
-    "balanced": Style("#009e73", "s", "--balanced"),
-    "distilled-unguided": Style("#56b4e9", "D", "--unguided"),
-    "distilled": Style("#0072b2", "o", "--distilled"),
-    "all": Style("#7a828c", "|", "--all"),
-}
-OTHER = Style("#cc79a7", "v", "--other")
-VARIABLES = {INK: "--ink", FAINT: "--faint", RULE: "--rule", PAPER: "--card", OTHER.colour: OTHER.variable}
-VARIABLES |= {style.colour: style.variable for style in STYLES.values()}
-
-WIDTH_IN = 9.0
-FONT_PT = 9.0
 MAX_ROWS = 90
-MAX_NAME = 28
 
 
 @dataclass(frozen=True)
@@ -111,11 +92,11 @@ def class_figure(results: Results, student: str) -> Figure:
     order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
     names = [results.class_names[index] for index in order]
     series = {row.name: [row.iou_per_class[index] for index in order] for row in rows}
-    tail = {_short(results.class_names[index]) for index in results.tail_classes}
+    tail = {short(results.class_names[index]) for index in results.tail_classes}
     figure, panels = _dot_panels(names, series, none_at=None)
     for axes in panels:
         axes.set_xlim(-0.03, 1.0)
-        axes.xaxis.set_major_formatter(FuncFormatter(_per_cent))
+        axes.xaxis.set_major_formatter(FuncFormatter(per_cent))
         for label in axes.get_yticklabels():
             if label.get_text() in tail:
                 label.set_fontweight("bold")
@@ -127,7 +108,7 @@ def miou_figure(results: Results, student: str) -> Figure:
     rows = [row for row in results.of(student) if row.miou_mean is not None]
     figure = Figure(figsize=(WIDTH_IN, 0.55 + 0.42 * max(len(rows), 1)), layout="constrained")
     axes = figure.add_subplot()
-    _plain(axes)
+    plain(axes)
     for place, row in enumerate(rows):
         style, mean, std = style_of(row.name), row.miou_mean or 0.0, row.miou_std or 0.0
         axes.barh(place, mean, height=0.58, color=style.colour, linewidth=0)
@@ -147,7 +128,7 @@ def miou_figure(results: Results, student: str) -> Figure:
     axes.set_ylim(len(rows) - 0.45, -0.55)
     farthest = max(((row.miou_mean or 0.0) + (row.miou_std or 0.0) for row in rows), default=0.0)
     axes.set_xlim(0, 1.14 * farthest or 1)
-    axes.xaxis.set_major_formatter(FuncFormatter(_per_cent))
+    axes.xaxis.set_major_formatter(FuncFormatter(per_cent))
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     return figure
 
@@ -159,7 +140,7 @@ def energy_figure(traces: Sequence[EnergyTrace]) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, 3.1), layout="constrained")
     panels = figure.subplots(1, len(energies), squeeze=False)[0]
     for axes, energy in zip(panels, energies, strict=True):
-        _plain(axes)
+        plain(axes)
         axes.grid(axis="y", color=RULE, linewidth=0.8)
         for trace in traces:
             if trace.energy == energy:
@@ -168,7 +149,7 @@ def energy_figure(traces: Sequence[EnergyTrace]) -> Figure:
         axes.set_xlabel("sampling step", fontsize=FONT_PT, color=FAINT)
         axes.set_ylim(bottom=0)
         axes.set_xmargin(0.02)
-    _legend(figure, panels[0])
+    legend(figure, panels[0])
     return figure
 
 
@@ -191,14 +172,14 @@ def _dot_panels(
     figure = Figure(figsize=(WIDTH_IN, 0.8 + 0.215 * num_rows), layout="constrained")
     panels = list(figure.subplots(1, num_columns, squeeze=False)[0])
     for column, axes in enumerate(panels):
-        _plain(axes)
+        plain(axes)
         here = range(column * num_rows, min((column + 1) * num_rows, len(names)))
         axes.hlines(range(len(here)), 0, 1, transform=axes.get_yaxis_transform(), color=RULE, linewidth=0.8)
         for name, values in series.items():
             _draw_dots(axes, name, [values[index] for index in here], none_at)
-        axes.set_yticks(range(len(here)), [_short(names[index]) for index in here], fontsize=FONT_PT, color=INK)
+        axes.set_yticks(range(len(here)), [short(names[index]) for index in here], fontsize=FONT_PT, color=INK)
         axes.set_ylim(num_rows - 0.4, -0.6)
-    _legend(figure, panels[0])
+    legend(figure, panels[0])
     return figure, panels
 
 
@@ -223,57 +204,6 @@ def _draw_dots(axes: Axes, name: str, values: Sequence[float | None], none_at: f
         )  # fmt: skip
 
 
-def style_of(name: str) -> Style:
-    """The look of a set; sets that have none of their own share one."""
-    return STYLES.get(name, OTHER)
-
-
-def to_png(figure: Figure, dpi: int = 160) -> bytes:
-    """The figure on white; the same bytes from the same numbers."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=PAPER, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def to_svg(figure: Figure) -> str:
-    """The figure as an inline SVG element that takes the colours and the font of the page around it."""
-    buffer = io.BytesIO()
-    # Matplotlib takes these two from its settings alone; they are as before when the block ends.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "d3s2"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue().decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    for colour, variable in VARIABLES.items():
-        text = re.sub(rf"{colour}\b", f"var({variable})", text, flags=re.IGNORECASE)
-    return text
-
-
-def _plain(axes: Axes) -> None:
-    axes.patch.set_alpha(0)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=FONT_PT, colors=FAINT)
-    axes.tick_params(axis="y", labelcolor=INK)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=len(labels), frameon=False, fontsize=FONT_PT,
-            labelcolor=INK, handletextpad=0.4, columnspacing=1.6,
-        )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    """A class name that leaves room for the dots."""
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…"
-
-
 def _rank(name: str) -> int:
     return list(STYLES).index(name) if name in STYLES else len(STYLES)
 
@@ -287,7 +217,3 @@ def _share_ticks(num_panels: int) -> list[float]:
 def _by_share(frequencies: ClassFrequencies) -> list[int]:
     first = frequencies.shares.get("all") or next(iter(frequencies.shares.values()))
     return sorted(range(len(first)), key=lambda index: (-first[index], index))
-
-
-def _per_cent(value: float, _: int | None = None) -> str:
-    return f"{100 * value:.0f} %"

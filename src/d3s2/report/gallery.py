@@ -17,6 +17,7 @@ COLUMNS = {
     "unguided": "unguided",
     "guided": "guided",
     "opinion": "what the teacher sees",
+    "nearest": "nearest real image",
 }
 """Fields of a row in the order of the columns, with their captions."""
 
@@ -37,6 +38,7 @@ class GalleryRow:
         real: image of the mask in the source data set.
         unguided, guided: samples for the mask.
         opinion: the teacher's class for each pixel of the guided image (of the unguided one where there is none).
+        nearest: the real image that is most like the guided one.
         note: a line below the row.
     """
 
@@ -46,6 +48,7 @@ class GalleryRow:
     guided: UInt8[np.ndarray, "h w 3"] | None = None
     opinion: UInt8[np.ndarray, "h w"] | None = None
     note: str = ""
+    nearest: UInt8[np.ndarray, "h w 3"] | None = None
 
 
 @dataclass(frozen=True)

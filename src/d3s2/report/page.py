@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from d3s2.report.drawing import to_svg
 from d3s2.report.figures import (
     ClassFrequencies,
     EnergyTrace,
@@ -17,11 +18,13 @@ from d3s2.report.figures import (
     energy_figure,
     frequency_figure,
     miou_figure,
-    to_svg,
 )
 from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow, tile_png
+from d3s2.report.judgements import HEADERS, MEASURES, Judgements, judgements_table, neighbours_table
 from d3s2.report.records import Results
 from d3s2.report.tables import NONE, Table, class_table, measured, results_table, time_text
+
+CLOSEST = 50  # neighbours that the page lists; judges.json has them all
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class ReportContent:
         results: table of an evaluation.
         frequencies: of the classes in the full set, a random and the chosen one.
         gallery: masks and images.
+        judgements: what judges say of the synthetic images.
+        neighbours: the synthetic images that look most like copies, with their nearest real images.
         energies: over the steps of sampling.
         cost: a row a stage.
         provenance: versions, commit, hardware, digests, label -> value, in order.
@@ -67,6 +72,8 @@ class ReportContent:
     results: Results | None = None
     frequencies: ClassFrequencies | None = None
     gallery: Gallery | None = None
+    judgements: Judgements | None = None
+    neighbours: Gallery | None = None
     energies: tuple[EnergyTrace, ...] = ()
     cost: tuple[CostRow, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +100,7 @@ def render(content: ReportContent) -> str:
         frequency_svg=_svg(frequency_figure(content.frequencies)) if content.frequencies else None,
         energy_svg=_svg(energy_figure(content.energies)) if any(e.measured for e in content.energies) else None,
         gallery=_gallery_view(content.gallery) if content.gallery else None,
+        judges=_judges_view(content) if content.judgements and content.judgements.rows else None,
         cost_table=cost_table(content.cost) if content.cost else None,
     )
 
@@ -139,6 +147,19 @@ def _student_views(results: Results, student: str) -> dict[str, Any]:
         "miou_svg": _svg(miou_figure(results, student)) if scored else None,
         "class_svg": _svg(class_figure(results, student)) if per_class else None,
         "class_table": class_table(results, student) if per_class else None,
+    }
+
+
+def _judges_view(content: ReportContent) -> dict[str, Any]:
+    judgements = content.judgements
+    assert judgements is not None
+    measured_ones = [name for name in MEASURES if any(getattr(row, name) is not None for row in judgements.rows)]
+    distilled = judgements.of("distilled")
+    return {
+        "table": judgements_table(judgements),
+        "readings": {HEADERS[name].removesuffix(", %"): MEASURES[name] for name in measured_ones},
+        "gallery": _gallery_view(content.neighbours) if content.neighbours else None,
+        "closest": neighbours_table(distilled.closest(CLOSEST)) if distilled and distilled.neighbours else None,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from d3s2.base.files import sha256_text, write_json, write_text
+from d3s2.base.files import sha256_text, write_text
 from d3s2.base.runtime import commit, hardware, versions
 from d3s2.base.seeds import numpy_generator
 from d3s2.data.dataset import stamp
@@ -24,7 +24,7 @@ from d3s2.metrics import (
 from d3s2.report.records import Results, SetResult, mean_and_std, write_results
 from d3s2.report.student_rows import StudentRow, write_student_rows
 from d3s2.report.tables import metrics_table, results_csv, results_table, to_latex, to_markdown
-from d3s2.stages.judges import JUDGE, JUDGES, judge_sets
+from d3s2.stages.judges import JUDGE, judge_sets
 from d3s2.stages.run import Run
 from d3s2.stages.select import census_of, choose_masks
 from d3s2.stages.students import StudentJob, StudentRecord, num_workers, train_students
@@ -62,7 +62,7 @@ def evaluate(run: Run, command: str = "") -> Results:
     write_results(folder / RESULTS, results)
     _write_tables(folder, results)
     distilled = [name for name in config.sets if name.startswith("distilled")]
-    write_json(folder / JUDGES, judge_sets(run, {name: _folder_of(run, name) for name in distilled}))
+    judge_sets(run, {name: _folder_of(run, name) for name in distilled})
     return results
 
 

@@ -13,8 +13,9 @@ from d3s2.base.runtime import versions
 from d3s2.data.census import MaskCensus
 from d3s2.report.figures import ClassFrequencies, EnergyTrace
 from d3s2.report.gallery import Gallery, GalleryRow, gallery_png
+from d3s2.report.judgements import Judgements, Neighbour, read_judgements
 from d3s2.report.page import ReportContent, render
-from d3s2.report.records import SETS, Results, read_results
+from d3s2.report.records import Results, read_results
 from d3s2.selection.picks import Pick, Selection
 from d3s2.stages.cost import read_costs
 from d3s2.stages.evaluate import RESULTS, random_ids
@@ -30,6 +31,7 @@ from d3s2.student.predict import predict
 
 PAGE = "report.html"
 GALLERY = "gallery.png"
+NEIGHBOURS = "neighbours.png"
 GALLERY_ROWS = 6
 
 
@@ -42,6 +44,8 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
     run = Run(read_config(folder), folder, device, progress)
     selection, census = read_selection(folder), census_of(run)
     gallery = make_gallery(run, selection.picks)
+    judgements = _judgements(run)
+    neighbours = _neighbours(run, judgements) if judgements else None
     results = read_results(folder / RESULTS) if (folder / RESULTS).exists() else None
     content = ReportContent(
         title=f"{run.config.name}, distilled to {len(selection.ids)} images",
@@ -52,6 +56,8 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
         results=results,
         frequencies=_frequencies(run, census, selection),
         gallery=gallery,
+        judgements=judgements,
+        neighbours=neighbours,
         energies=_energies(folder),
         cost=read_costs(folder),
         provenance=_provenance(folder, results),
@@ -59,6 +65,8 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
         notes=_notes(folder),
     )
     write_bytes(folder / GALLERY, gallery_png(gallery))
+    if neighbours is not None:
+        write_bytes(folder / NEIGHBOURS, gallery_png(neighbours))
     write_text(folder / PAGE, render(content))
     return folder / PAGE
 
@@ -87,6 +95,39 @@ def make_gallery(run: Run, picks: Sequence[Pick]) -> Gallery:
             )
         )
     return Gallery(tuple(rows), guided.space)
+
+
+def _judgements(run: Run) -> Judgements | None:
+    """What judges said; None before the evaluation."""
+    path = run.folder / JUDGES
+    if not path.exists():
+        return None
+    if "rows" not in read_json(path):
+        run.progress.say(f"{path} was written by an older d3s2 and is left out: `d3s2 evaluate` writes it again.")
+        return None
+    return read_judgements(path)
+
+
+def _neighbours(run: Run, judgements: Judgements) -> Gallery | None:
+    """The guided images that come closest to real ones."""
+    judged = judgements.of("distilled")
+    if judged is None or not judged.neighbours:
+        return None
+    distilled = DistilledSet(run.folder)
+    return Gallery(tuple(_beside(run, distilled, one) for one in judged.closest(GALLERY_ROWS)), distilled.space)
+
+
+def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryRow:
+    own = neighbour.nearest_id == neighbour.source_id
+    nearest = "its own mask's image" if own else neighbour.nearest_id
+    return GalleryRow(
+        mask=distilled.mask(neighbour.item_id),
+        real=run.train_data.image(neighbour.source_id),
+        guided=distilled.image(neighbour.item_id),
+        nearest=run.train_data.image(neighbour.nearest_id),
+        note=f"mask {neighbour.source_id}; nearest is {nearest}, distance {neighbour.distance:.1f}, "
+        f"ratio {neighbour.ratio:.2f}",
+    )
 
 
 def _asked(run: Run, selection: Selection) -> dict[str, str]:
@@ -147,12 +188,6 @@ def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
 
 def _notes(folder: Path) -> tuple[str, ...]:
     notes = []
-    if (folder / JUDGES).exists():
-        for set_name, judges in read_json(folder / JUDGES).items():
-            read = ", ".join(f"{100 * miou:.1f} % by the {judge} network" for judge, miou in sorted(judges.items()))
-            notes.append(f"How well networks read the images ({SETS[set_name]}), mIoU against the masks: {read}.")
-        notes.append("The teacher guided and flatters guided images; the independent network, trained on all real "
-                     "data by the students' protocol, never guided.")  # fmt: skip
     if (folder / GUIDANCE_COST).exists():
         cost = read_json(folder / GUIDANCE_COST)
         notes.append(

@@ -10,17 +10,14 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from d3s2.report.drawing import STYLES, VARIABLES, to_png, to_svg
 from d3s2.report.figures import (
-    STYLES,
-    VARIABLES,
     ClassFrequencies,
     EnergyTrace,
     class_figure,
     energy_figure,
     frequency_figure,
     miou_figure,
-    to_png,
-    to_svg,
 )
 from d3s2.report.records import Results
 

@@ -10,6 +10,7 @@ import pytest
 from d3s2.data.scenes import Scenes
 from d3s2.report.figures import ClassFrequencies, EnergyTrace
 from d3s2.report.gallery import Gallery, GalleryRow
+from d3s2.report.judgements import Judgement, Judgements, Neighbour
 from d3s2.report.page import CostRow, ReportContent, cost_table, headlines, render
 from d3s2.report.records import Results, SetResult
 
@@ -58,6 +59,7 @@ def content(results: Results) -> ReportContent:
     )
     values = np.random.default_rng(0).random((4, 6))
     shares = {"all": (0.9, 0.5, 0.1, 0.01), "random": (1.0, 0.4, 0.0, 0.0), "distilled": (1.0, 0.6, 0.4, 0.3)}
+    judged = Judgement("distilled", 2, 0.8, 0.5, 0.0, 0.9, 0.25, 1.75, 0.5, (Neighbour("a", "a", "b", 12.0, 1.5),))
     return ReportContent(
         title="scenes, distilled to 1 %",
         subtitle="20 masks of 2,000.",
@@ -66,6 +68,8 @@ def content(results: Results) -> ReportContent:
         results=results,
         frequencies=ClassFrequencies(results.class_names, shares),
         gallery=Gallery(rows, SCENES.space),
+        judgements=Judgements("0" * 64, "independent", "down3", 2000, 27.0, (judged,)),
+        neighbours=Gallery(rows[:1], SCENES.space),
         energies=(EnergyTrace("segmentation", "distilled", values), EnergyTrace("feature", "distilled", values)),
         cost=(CostRow("select", 0.5, 0.2), CostRow("synthesize", 120.0, 1.5, "24 steps"), CostRow("report", 2.0)),
         provenance={"d3s2": "0.1.0", "config": "sha256 abc"},
@@ -89,7 +93,7 @@ def test_the_page_loads_nothing(page: str) -> None:
 def test_the_whole_page_has_every_section(page: str) -> None:
     outline = Outline(page)
     assert outline.sections == [
-        "results", "asked", "gallery", "frequencies", "energies", "classes-1", "cost", "use", "provenance",
+        "results", "asked", "gallery", "judges", "frequencies", "energies", "classes-1", "cost", "use", "provenance",
     ]  # fmt: skip
 
 
