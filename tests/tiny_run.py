@@ -50,9 +50,11 @@ def content(folder: Path) -> dict[str, bytes]:
     patterns = (
         "images/*",
         "labels/*",
+        "soft/*",
         "items.parquet",
         "unguided/images/*",
         "unguided/labels/*",
+        "unguided/soft/*",
         "unguided/items.parquet",
     )
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))

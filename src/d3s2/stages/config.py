@@ -182,6 +182,15 @@ class GuidanceConfig(Config):
         return self
 
 
+class SoftConfig(Config):
+    """The teacher's distribution on each finished image, stored beside its label."""
+
+    num_top: Annotated[int, Field(ge=1, le=255)] = 4
+    """The most probable classes that are kept in a cell."""
+    cell_px: Positive = 4
+    """Height and width of a cell, in pixels of the image."""
+
+
 class SynthesizeConfig(Config):
     """Stage 2: one image a mask."""
 
@@ -195,6 +204,8 @@ class SynthesizeConfig(Config):
     guidance: GuidanceConfig = GuidanceConfig()
     repeats: Positive = 1
     """Time travel: how often each step inside the window is taken."""
+    soft: SoftConfig | None = None
+    """Soft labels beside the masks; null stores none, {} stores them as SoftConfig says."""
     unguided_too: bool = True
     """Also writes the set without guidance, for comparison."""
     measure_cost: bool = False

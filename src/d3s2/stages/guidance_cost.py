@@ -9,7 +9,7 @@ from d3s2.selection.picks import Selection
 from d3s2.stages.config import RunConfig
 from d3s2.stages.fit import Models
 from d3s2.stages.run import Run
-from d3s2.stages.synthesize import sample_batch
+from d3s2.stages.sampling import sample_batch
 
 GUIDANCE_COST = "guidance_cost.json"
 NUM_MASKS = 4

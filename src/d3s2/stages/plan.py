@@ -77,7 +77,9 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
     if "evaluate" in parts:
         steps.append(_evaluate_step(config, device, num_classes))
     height, width = config.data.size
-    disk = 2 * num_masks * height * width * BYTES_A_PIXEL
+    soft = config.synthesize.soft
+    soft_bytes = 2 * soft.num_top / soft.cell_px**2 if soft else 0.0
+    disk = 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes)
     if config.generator.is_fitted_here and config.generator.tune is None:
         disk += CHECKPOINT_COPIES * 4 * _num_weights(_new_generator(config, num_classes))
     free = shutil.disk_usage(Path.cwd()).free

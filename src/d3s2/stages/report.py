@@ -23,8 +23,9 @@ from d3s2.stages.fit import fit_teacher
 from d3s2.stages.guidance_cost import GUIDANCE_COST
 from d3s2.stages.judges import JUDGES
 from d3s2.stages.run import Run, read_config
+from d3s2.stages.sampling import Trace
 from d3s2.stages.select import census_of, read_selection
-from d3s2.stages.synthesize import UNGUIDED, Trace, read_traces
+from d3s2.stages.synthesize import UNGUIDED, read_traces
 from d3s2.store.items import item_id_for
 from d3s2.store.reader import DistilledSet
 from d3s2.student.predict import predict

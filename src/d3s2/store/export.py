@@ -97,16 +97,17 @@ def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> 
 
 
 def export_hf(distilled: DistilledSet, to: Path, progress: Progress) -> None:
-    """Parquet with image and mask columns, for `datasets.load_dataset(folder)`."""
+    """Parquet with image and mask columns, for `datasets.load_dataset(folder)`; soft labels are bytes."""
     items = distilled.items
+    schema = _hf_schema(has_soft=any(item.soft_file for item in items))
     num_shards = -(-len(items) // ITEMS_PER_SHARD)
     with progress.task("export", len(items)) as task:
         for shard in range(num_shards):
             path = to / "data" / f"train-{shard:05d}-of-{num_shards:05d}.parquet"
-            with writing(path) as part, pq.ParquetWriter(part, HF_SCHEMA, compression="none") as writer:
+            with writing(path) as part, pq.ParquetWriter(part, schema, compression="none") as writer:
                 for group in _groups(items[shard * ITEMS_PER_SHARD : (shard + 1) * ITEMS_PER_SHARD]):
-                    rows = [_hf_row(distilled, item) for item in group]
-                    writer.write_table(pa.Table.from_pylist(rows, schema=HF_SCHEMA))
+                    rows = [_hf_row(distilled, item, schema) for item in group]
+                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                     task.advance(len(rows))
     names = {str(index): name for index, name in enumerate(distilled.space.names)}
     write_text(to / "id2label.json", json.dumps(names, indent=2) + "\n")
@@ -130,6 +131,9 @@ def export_ade20k(distilled: DistilledSet, to: Path, progress: Progress) -> None
         write_bytes(to / "images" / "training" / Path(item.image_file).name, image)
         label = png_bytes(shifted[distilled.mask(item.item_id)])
         write_bytes(to / "annotations" / "training" / f"{item.item_id}.png", label)
+        soft = _soft_bytes(distilled, item)
+        if soft is not None:
+            write_bytes(to / "soft" / "training" / f"{item.item_id}.safetensors", soft)
     write_text(to / "classes.txt", "\n".join(space.names) + "\n")
     _write_common(distilled, to, ADE20K_CARD)
 
@@ -140,11 +144,12 @@ PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string(
 NUMBERS = ("l_seg_before", "l_seg_after", "l_feat_before", "l_feat_after", "teacher_accuracy")
 
 
-def _hf_schema() -> pa.Schema:
+def _hf_schema(*, has_soft: bool) -> pa.Schema:
     """Columns, and the note by which `datasets` knows that two of them are pictures."""
     kinds: dict[str, Any] = {"image": PICTURE, "mask": PICTURE, "item_id": pa.string(), "source_id": pa.string()}
     kinds |= {"seed": pa.int64(), "candidate": pa.int32(), "ignored_px": pa.int64()}
     kinds |= {name: pa.float64() for name in NUMBERS}
+    kinds |= {"soft": pa.binary()} if has_soft else {}
     features = {
         name: {"_type": "Image"} if kind == PICTURE else {"dtype": _hf_dtype(kind), "_type": "Value"}
         for name, kind in kinds.items()
@@ -157,17 +162,22 @@ def _hf_dtype(kind: pa.DataType) -> str:
     return "float64" if kind == pa.float64() else str(kind)
 
 
-HF_SCHEMA = _hf_schema()
-
-
-def _hf_row(distilled: DistilledSet, item: Item) -> dict[str, Any]:
+def _hf_row(distilled: DistilledSet, item: Item, schema: pa.Schema) -> dict[str, Any]:
     image = _file_bytes(distilled, item.image_file, item.image_sha256)
     label = _file_bytes(distilled, item.label_file, item.label_sha256)
     row: dict[str, Any] = {
         "image": {"bytes": image, "path": Path(item.image_file).name},
         "mask": {"bytes": label, "path": Path(item.label_file).name},
     }
-    return row | {name: getattr(item, name) for name in HF_SCHEMA.names if name not in row}
+    if "soft" in schema.names:
+        row["soft"] = _soft_bytes(distilled, item)
+    return row | {name: getattr(item, name) for name in schema.names if name not in row}
+
+
+def _soft_bytes(distilled: DistilledSet, item: Item) -> bytes | None:
+    if item.soft_file is None:
+        return None
+    return _file_bytes(distilled, item.soft_file, item.soft_sha256 or "")
 
 
 def _file_bytes(distilled: DistilledSet, file: str, digest: str) -> bytes:

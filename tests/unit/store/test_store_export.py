@@ -13,17 +13,19 @@ from d3s2.data.scenes import Scenes
 from d3s2.store.export import export
 from d3s2.store.items import ItemFacts
 from d3s2.store.reader import DistilledSet
+from d3s2.store.soft import soft_from_bytes, soften
 from d3s2.store.writer import PROVENANCE, SetWriter
 
 SCENES = Scenes("test", 3, (32, 48))
 
 
-def make(folder: Path, space: LabelSpace = SCENES.space) -> Path:
+def make(folder: Path, space: LabelSpace = SCENES.space, soft: bool = False) -> Path:
     writer = SetWriter(folder, "digest", space)
     for index, item_id in enumerate(SCENES.ids):
         label = SCENES.mask(item_id).copy()
         label[0] = IGNORE
-        writer.write(item_id, SCENES.image(item_id), label, ItemFacts(f"s{index}", index, l_seg_after=0.5))
+        opinion = soften(np.eye(space.num_classes)[SCENES.mask(item_id)].transpose(2, 0, 1)) if soft else None
+        writer.write(item_id, SCENES.image(item_id), label, ItemFacts(f"s{index}", index, l_seg_after=0.5), opinion)
     writer.finish({key: {} for key in PROVENANCE} | {"name": "tiny"})
     return folder
 
@@ -48,6 +50,22 @@ def test_hf_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch: pytest.
         assert (np.asarray(row["image"]) == distilled.image(item_id)).all()
         assert row["mask"].mode == "L"
         assert (np.asarray(row["mask"]) == distilled.mask(item_id)).all()
+
+
+def test_soft_labels_go_with_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    distilled = DistilledSet(make(tmp_path / "set", soft=True))
+    to = export(tmp_path / "set", tmp_path / "hf", "hf")
+    train = datasets.load_dataset(str(to), split="train", cache_dir=str(tmp_path / "cache"))
+    for row, item_id in zip(train, SCENES.ids, strict=True):
+        stored = distilled.soft(item_id)
+        assert stored is not None
+        assert (soft_from_bytes(row["soft"], item_id).probabilities() == stored.probabilities()).all()
+    ade20k = export(tmp_path / "set", tmp_path / "ade", "ade20k")
+    for item_id in SCENES.ids:
+        copied = (ade20k / f"soft/training/{item_id}.safetensors").read_bytes()
+        assert copied == (tmp_path / f"set/soft/{item_id}.safetensors").read_bytes()
 
 
 def test_ade20k_shifts_by_one_and_keeps_zero_for_ignored(tmp_path: Path) -> None:
