@@ -19,7 +19,7 @@ from d3s2.nets.pixel_families import SEGFORMER, UPERNET
 from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.unet import CompactUNet
-from d3s2.nets.unet_files import CompactView, read_compact, stored_weights, write_compact
+from d3s2.nets.unet_files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 
 NETWORKS: dict[str, Family] = {
     "mask2former": MASK2FORMER,
@@ -95,6 +95,11 @@ def save_segmenter(net: Network, folder: Path, class_names: Sequence[str], half:
         write_compact(net, folder, class_names, half)
     else:
         _write_adapted(net, folder, class_names, half)
+
+
+def default_layers(net: Segmenter) -> tuple[str, ...]:
+    """Whose features are matched where none are chosen."""
+    return net.family.default_layers if isinstance(net, AdaptedSegmenter) else DEFAULT_LAYERS
 
 
 def frozen(net: nn.Module) -> Any:

@@ -25,6 +25,9 @@ LAYERS = (
     *(f"up{level}" for level in reversed(range(NUM_LEVELS - 1))),
 )
 
+DEFAULT_LAYERS = ("down1", "down2", "down3", "up1")
+"""Whose features are matched where none are chosen: neither the finest, nor what repeats the scores."""
+
 
 class CompactView(nn.Module):
     """A compact U-Net as a `Segmenter` of other layers, other classes or another size.

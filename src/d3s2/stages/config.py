@@ -86,8 +86,20 @@ class TeacherConfig(Config):
     source: str | None = None
     """A hub id or folder; null fits a compact U-Net."""
     train: TrainConfig
-    layers: tuple[str, ...] = ("down1", "down2", "down3", "up1")
-    """Whose features are matched."""
+    layers: tuple[str, ...] | None = None
+    """Whose features are matched; null takes the default of the architecture (docs/networks.md)."""
+    label_map: dict[str, str | int | tuple[str | int, ...]] | None = None
+    """For a network of other classes: class of the data set -> its labels (names or ids) that mean it."""
+    size_px: Positive | tuple[Positive, Positive] | None = None
+    """What the teacher sees: the shorter side, or height and width in px; null is the working size."""
+    allow_pickle: bool = False
+    """Also read weights that are not safetensors."""
+
+    @model_validator(mode="after")
+    def _only_for_a_source(self) -> "TeacherConfig":
+        if self.source is None and (self.label_map is not None or self.allow_pickle):
+            raise ValueError("teacher.label_map and teacher.allow_pickle are for a network that teacher.source names")
+        return self
 
 
 class CompactFitConfig(Config):
@@ -204,6 +216,8 @@ class SynthesizeConfig(Config):
     guidance: GuidanceConfig = GuidanceConfig()
     repeats: Positive = 1
     """Time travel: how often each step inside the window is taken."""
+    filter: Annotated[float, Field(gt=0)] | None = None
+    """Pixels become 255 where the teacher's loss exceeds this times the class's mean on real data; null keeps all."""
     soft: SoftConfig | None = None
     """Soft labels beside the masks; null stores none, {} stores them as SoftConfig says."""
     unguided_too: bool = True

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from d3s2.base.files import sha256_text
 from d3s2.base.progress import track
 from d3s2.base.runtime import is_first_process, stopwatch
 from d3s2.base.seeds import seed_for
 from d3s2.base.weights import sha256_weights
 from d3s2.data.pairs import PairSource, in_order, to_unit
 from d3s2.generator.generator import Generator
-from d3s2.nets.loading import load_segmenter, save_segmenter
+from d3s2.nets.loading import default_layers, load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.unet import CompactUNet
 from d3s2.stages.config import TrainConfig
@@ -55,7 +57,7 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
     """The teacher: loaded from its source, or a compact U-Net trained on the training split."""
     config, names = run.config.teacher, run.train_data.space.names
     if config.source is not None:
-        return load_segmenter(resolve_source(config.source), names, device=run.device)
+        return _loaded_teacher(run, resolve_source(config.source))
     folder = run.models / "teacher"
     if not is_fitted(folder):
         with stopwatch() as watch:
@@ -72,23 +74,39 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
             )
         save_segmenter(net, folder, names, half=half)
         write_fitted(run, folder, watch.wall_s, config.train.model_dump(mode="json"))
-    return load_segmenter(folder, names, device=run.device)
+    return _loaded_teacher(run, folder)
+
+
+def _loaded_teacher(run: Run, source: str | Path) -> Segmenter:
+    config = run.config.teacher
+    return load_segmenter(
+        source,
+        run.train_data.space.names,
+        device=run.device,
+        layers=config.layers,
+        label_map=config.label_map,
+        size_px=config.size_px,
+        allow_pickle=config.allow_pickle,
+    )
 
 
 def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
     """The feature bank of the training split under this teacher."""
-    path = run.models / "bank.safetensors"
+    path, config = run.models / "bank.safetensors", run.config.teacher
+    layers = default_layers(teacher) if config.layers is None else config.layers
     provenance = {
         "data": run.data_digest,
         "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
-        "layers": ",".join(run.config.teacher.layers),
+        "label map": "none" if config.label_map is None else sha256_text(str(sorted(config.label_map.items()))),
+        "layers": ",".join(layers),
         "size": "x".join(map(str, run.config.data.size)),
+        "size seen": str(config.size_px or "the same"),
     }
     if not path.exists():
         batches = _unit_batches(run.train_pairs, run.device)
         count = -(-len(run.train_pairs) // BANK_BATCH)
         tracked = track(run.progress, "feature bank", batches, count)
-        save_bank(gather_bank(teacher, tracked, run.config.teacher.layers, provenance), path)
+        save_bank(gather_bank(teacher, tracked, layers, provenance), path)
     return load_bank(path, provenance).to(run.device)
 
 

@@ -20,6 +20,7 @@ from d3s2.stages.config import GuidanceConfig, SoftConfig
 from d3s2.stages.fit import Models
 from d3s2.stages.run import Run
 from d3s2.store.soft import SoftLabels, soften
+from d3s2.teacher.class_losses import without_doubtful
 from d3s2.teacher.judge import Views, agreement, judge, judge_views, losses_of
 
 
@@ -44,7 +45,7 @@ class Drawn:
     """One finished image and what the teacher says of it.
 
     Args:
-        label: the mask that it was made for.
+        label: the mask that it was made for, 255 where the filter takes pixels away.
         soft: the teacher's distribution; None where it was not asked for.
         candidate: position of its noise among those of its mask, from 0.
         l_seg, l_feat: energies against the mask.
@@ -134,11 +135,13 @@ def _judged(
     stored = to_bytes(images)
     seen = models.teacher(to_unit(stored))
     losses = losses_of(seen, models.bank, masks)
+    tau = run.config.synthesize.filter
+    labels = masks if tau is None else without_doubtful(masks, seen.scores, models.bank.losses, tau)
     l_seg, l_feat, accuracy = map(_rounded, (losses.l_seg, losses.l_feat, agreement(seen.scores, masks)))
     return tuple(
         Drawn(
             image=np.ascontiguousarray(stored[index].permute(1, 2, 0).cpu().numpy()),
-            label=masks[index].cpu().numpy(),
+            label=labels[index].cpu().numpy(),
             soft=_soft_label(seen.scores[index], run.config.synthesize.soft),
             candidate=candidate,
             l_seg=l_seg[index],

@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 PROVENANCE = ("config", "inputs", "models", "versions", "commit", "cost")
 """What a manifest must say of where a set comes from. Whatever varies between runs of one call stands in `cost`."""
 
-WRITTEN_HERE = ("format", "format_version", "digest", "label_space", "num_items", "bytes", "items_sha256")
+WRITTEN_HERE = ("format", "format_version", "digest", "label_space", "num_items", "ignored_px", "bytes", "items_sha256")
 
 
 class SetWriter:
@@ -148,6 +148,7 @@ class SetWriter:
             "digest": self.digest,
             "label_space": self.space.as_record(),
             "num_items": len(items),
+            "ignored_px": sum(item.ignored_px for item in items),
             "bytes": sum((self.folder / file).stat().st_size for item in items for file, _ in item.files),
             "items_sha256": sha256_bytes(table),
         }

@@ -1,4 +1,4 @@
-"""The feature bank: per layer and class, mean and deviation of the teacher's features over the real data.
+"""The feature bank: what the teacher makes of the real data: per class, statistics of its features and its mean loss.
 
 | name   | symbol     | meaning                                                        |
 |--------|------------|----------------------------------------------------------------|
@@ -24,7 +24,10 @@ from torch.nn import functional as F
 from d3s2.base.errors import ModelError
 from d3s2.base.files import writing
 from d3s2.nets.segmenter import Segmenter
+from d3s2.teacher.class_losses import LossSums
 from d3s2.teacher.energies import class_shares
+
+LOSSES = "losses"  # key of the mean losses beside '<kind>/<layer>' of the features
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class FeatureBank:
     Args:
         means, deviations: layer -> (classes, features); NaN for a class that was not seen at that layer.
         weights: layer -> cells seen of each class.
+        losses: mean loss of the pixels of each class; NaN for a class without a pixel.
         provenance: what it was made from (data, teacher, layers, size), checked on load.
     """
 
     means: Mapping[str, Float[Tensor, "c d"]]
     deviations: Mapping[str, Float[Tensor, "c d"]]
     weights: Mapping[str, Float[Tensor, " c"]]
+    losses: Float[Tensor, " c"]
     provenance: Mapping[str, str]
 
     def to(self, device: torch.device) -> "FeatureBank":
@@ -48,7 +53,9 @@ class FeatureBank:
         def moved(table: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {layer: tensor.to(device) for layer, tensor in table.items()}
 
-        return FeatureBank(moved(self.means), moved(self.deviations), moved(self.weights), self.provenance)
+        return FeatureBank(
+            moved(self.means), moved(self.deviations), moved(self.weights), self.losses.to(device), self.provenance
+        )
 
 
 @dataclass
@@ -100,22 +107,25 @@ def gather_bank(
 ) -> FeatureBank:
     """One streaming pass over the real data; raises ModelError for a layer that the teacher does not have."""
     running: dict[str, RunningStatistics] = {}
+    losses = LossSums.empty(teacher.num_classes)
     for images, masks in batches:
         with torch.no_grad():
-            features = teacher(images).features
+            seen = teacher(images)
+        features, losses = seen.features, losses.seen(seen.scores, masks)
         missing = [layer for layer in layers if layer not in features]
         if missing:
             raise ModelError(f"The teacher has no layer '{missing[0]}': it has {', '.join(features)}.")
         for layer in layers:
             here = statistics_of(features[layer], masks, teacher.num_classes)
             running[layer] = running[layer].merge(here) if layer in running else here
-    return _frozen(running, provenance)
+    return _frozen(running, losses, provenance)
 
 
 def save_bank(bank: FeatureBank, path: Path) -> None:
     """Writes the bank as safetensors with its provenance."""
     kinds = {"mean": bank.means, "std": bank.deviations, "weight": bank.weights}
     tensors = {f"{kind}/{layer}": t.contiguous() for kind, table in kinds.items() for layer, t in table.items()}
+    tensors[LOSSES] = bank.losses
     with writing(path) as temporary:
         save_file(tensors, temporary, metadata=dict(bank.provenance))
 
@@ -140,14 +150,17 @@ def load_bank(path: Path, expected: Mapping[str, str]) -> FeatureBank:
                 f"{path}: this feature bank was made with {key} '{provenance.get(key)}', this run has '{value}'; "
                 "delete it to have it made again."
             )
+    if LOSSES not in tensors:
+        raise ModelError(f"{path}: this feature bank holds no losses by class; delete it to have it made again.")
+    losses = tensors.pop(LOSSES)
     by_kind: dict[str, dict[str, Tensor]] = {"mean": {}, "std": {}, "weight": {}}
     for key, tensor in sorted(tensors.items()):
         kind, _, layer = key.partition("/")
         by_kind[kind][layer] = tensor
-    return FeatureBank(by_kind["mean"], by_kind["std"], by_kind["weight"], provenance)
+    return FeatureBank(by_kind["mean"], by_kind["std"], by_kind["weight"], losses, provenance)
 
 
-def _frozen(running: Mapping[str, RunningStatistics], provenance: Mapping[str, str]) -> FeatureBank:
+def _frozen(running: Mapping[str, RunningStatistics], losses: LossSums, provenance: Mapping[str, str]) -> FeatureBank:
     means, deviations, weights = {}, {}, {}
     for layer, found in running.items():
         unseen = (found.weight < 1.0)[:, None]
@@ -155,4 +168,4 @@ def _frozen(running: Mapping[str, RunningStatistics], provenance: Mapping[str, s
         means[layer] = torch.where(unseen, torch.nan, found.mean).float()
         deviations[layer] = torch.where(unseen, torch.nan, deviation).float()
         weights[layer] = found.weight.float()
-    return FeatureBank(means, deviations, weights, provenance)
+    return FeatureBank(means, deviations, weights, losses.means(), provenance)

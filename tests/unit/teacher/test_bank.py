@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from d3s2.base.errors import ModelError
 from d3s2.nets.unet import CompactUNet
@@ -65,6 +66,8 @@ def test_a_bank_comes_back_as_it_was_saved(teacher: CompactUNet, tmp_path: Path)
         torch.testing.assert_close(read.means[layer], made.means[layer], equal_nan=True)
         torch.testing.assert_close(read.deviations[layer], made.deviations[layer], equal_nan=True)
     assert torch.isnan(read.means["up1"][3]).all()  # class 3 is in no mask
+    torch.testing.assert_close(read.losses, made.losses, equal_nan=True)
+    assert torch.isnan(read.losses).tolist() == [False, False, False, True]
 
 
 def test_a_bank_of_other_data_is_refused(teacher: CompactUNet, tmp_path: Path) -> None:
@@ -82,3 +85,12 @@ def test_a_damaged_bank_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bank.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match=r"bank.safetensors: the feature bank cannot be read .* delete it"):
         load_bank(tmp_path / "bank.safetensors", {})
+
+
+def test_a_bank_without_losses_is_refused(teacher: CompactUNet, tmp_path: Path) -> None:
+    path = tmp_path / "bank.safetensors"
+    save_bank(gather_bank(teacher, batches(), ["up1"], {}), path)
+    kept = {key: tensor for key, tensor in load_file(path).items() if key != "losses"}
+    save_file(kept, path, metadata={})
+    with pytest.raises(ModelError, match=r"bank.safetensors: this feature bank holds no losses by class; delete it"):
+        load_bank(path, {})
