@@ -1,7 +1,7 @@
 """The method as a library: what the command line does, with plain arguments, results as records."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from d3s2.base.files import locked
@@ -80,8 +80,11 @@ def opened(
     *,
     joined: bool = False,
 ) -> Iterator[Run]:
-    """The run in the folder `out`, held for this process; `joined`: for those that were launched with it, too."""
+    """The run in the folder `out`, held for this process; where `joined`, for those too that were launched with it."""
     config = recipe if isinstance(recipe, RunConfig) else load_run(recipe, overrides)
     chosen = pick_device(device)
-    with nullcontext() if joined and not is_first_process() else locked(Path(out)):
+    if joined and not is_first_process():
+        yield Run(config, Path(out), chosen, progress)
+        return
+    with locked(Path(out)):
         yield open_run(config, Path(out), chosen, progress)

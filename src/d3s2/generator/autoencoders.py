@@ -9,13 +9,25 @@
 from typing import TypeAlias
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny, AutoModel
 from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
+from d3s2.generator.parts import SourceSettings, load_part
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+
+
+def load_autoencoder(source: str, subfolder: str | None, how: SourceSettings) -> Autoencoder:
+    """The autoencoder in a folder or of a hub id, frozen, in float32; raises ModelError where there is none."""
+    network = load_part(AutoModel, source, subfolder, how)
+    if not isinstance(network, AutoencoderKL | AutoencoderTiny):
+        raise ModelError(
+            f"{source}: holds a {type(network).__name__}, expected an AutoencoderKL or an AutoencoderTiny; name its "
+            "folder, or a pipeline and the subfolder 'vae'."
+        )
+    return network
 
 
 def pixels_per_cell(autoencoder: Autoencoder) -> int:

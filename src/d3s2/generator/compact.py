@@ -2,7 +2,8 @@
 
 It predicts x0 under flow matching, x_t = (1 - t) x0 + t e, on images packed into channels: the network runs on a grid
 of 1 / pack of the image, which is what makes it cheap enough for two cores. Each pixel of the mask is embedded before
-it is packed in the same way, so that an object of a few pixels still reaches the network whole.
+it is packed in the same way, so that an object of a few pixels still reaches the network whole. On the latents of an
+autoencoder, x is smaller than the mask: each cell of x then comes with all the pixels of the mask that it stands for.
 
 Source: flow matching (arXiv 2210.02747), x0-prediction on patches (arXiv 2511.13720).
 """
@@ -22,24 +23,27 @@ from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
 from d3s2.base.seeds import seed_for
+from d3s2.generator.autoencoders import Autoencoder
 from d3s2.generator.denoiser import Denoiser, Level
 
 NORM_GROUPS = 16
 HEAD_CHANNELS = 32
 REFINE_CHANNELS = 16
+AUTOENCODER = "autoencoder"  # folder of a copy of it, inside that of a generator fitted on its latents
 TIME_SCALE = 1000.0  # the U-Net's sinusoidal embedding is made for times of 0..1000
 
 
 class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """(x_t, t, mask) -> x0, images in -1..1.
+    """(x_t, t, mask) -> x0; images in -1..1, or latents of about unit variance.
 
     Args:
         num_classes: classes of the label space.
-        image_channels: 3 for pixels.
-        pack: side of the square of pixels that becomes one cell of the network's grid.
+        image_channels: 3 for pixels, those of the latent for latents.
+        pack: side of the square of x that becomes one cell of the network's grid.
         channels: of the U-Net's levels, multiples of 32; all but the first attend.
         layers: residual blocks a level.
         mask_channels: size of a class's embedding.
+        cell: side of the square of pixels of the mask that belongs to one cell of x; 1 for pixels.
     """
 
     config_name = "config.json"
@@ -53,12 +57,14 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         channels: Sequence[int] = (128, 256, 384),
         layers: int = 1,
         mask_channels: int = 8,
+        cell: int = 1,
     ) -> None:
         super().__init__()
-        self.num_classes, self.pack, self.image_channels = num_classes, pack, image_channels
+        self.num_classes, self.pack, self.image_channels, self.cell = num_classes, pack, image_channels, cell
+        condition_channels = mask_channels * cell**2
         lower = len(channels) - 1
         self.unet = UNet2DModel(
-            in_channels=(image_channels + mask_channels) * pack**2,
+            in_channels=(image_channels + condition_channels) * pack**2,
             out_channels=image_channels * pack**2,
             block_out_channels=tuple(channels),
             layers_per_block=layers,
@@ -69,13 +75,13 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
         # one row a class, one for ignored pixels, one for "no mask" (classifier-free guidance)
         self.embedding = nn.Embedding(num_classes + 2, mask_channels)
-        # at full resolution: smooths the seams between cells; starts as the identity
+        # at the resolution of x: smooths the seams between cells; starts as the identity
         last = nn.Conv2d(REFINE_CHANNELS, image_channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(cast(Tensor, last.bias))
-        first = nn.Conv2d(2 * image_channels + mask_channels, REFINE_CHANNELS, 3, padding=1)
+        first = nn.Conv2d(2 * image_channels + condition_channels, REFINE_CHANNELS, 3, padding=1)
         self.refine = nn.Sequential(first, nn.SiLU(), last)
-        self.multiple = pack * 2**lower
+        self.multiple = cell * pack * 2**lower
 
     def classes_of(self, masks: UInt8[Tensor, "b h w"]) -> Tensor:
         """Train ids as rows of the embedding: 255 becomes the row of ignored pixels."""
@@ -88,10 +94,15 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"], classes: Tensor
     ) -> Float[Tensor, "b c h w"]:
-        condition = self.embedding(classes).permute(0, 3, 1, 2).to(x.dtype)
+        condition = F.pixel_unshuffle(self.embedding(classes).permute(0, 3, 1, 2).to(x.dtype), self.cell)
         packed = F.pixel_unshuffle(torch.cat([x, condition], dim=1), self.pack)
         clean = F.pixel_shuffle(self.unet(packed, time * TIME_SCALE).sample, self.pack)
         return clean + self.refine(torch.cat([clean, x, condition], dim=1))
+
+    def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
+        """Shape of x for an image of (height, width) px; raises ModelError as `require_size` does."""
+        self.require_size(*size_px)
+        return (self.image_channels, size_px[0] // self.cell, size_px[1] // self.cell)
 
     def require_size(self, height: int, width: int) -> None:
         """Raises ModelError for a size that the grid does not divide, with the nearest that it does."""
@@ -112,7 +123,7 @@ def new_generator(seed: int, **shape: Any) -> CompactGenerator:
 
 def take_weights(model: CompactGenerator, other: CompactGenerator) -> None:
     """Copies the weights of `other`; raises ModelError where its shape is another."""
-    for key in ("num_classes", "image_channels", "pack", "channels", "layers", "mask_channels"):
+    for key in ("num_classes", "image_channels", "pack", "channels", "layers", "mask_channels", "cell"):
         mine, theirs = (list(value) if key == "channels" else value for value in (model.config[key], other.config[key]))
         if mine != theirs:
             raise ModelError(
@@ -148,10 +159,14 @@ def flow_scheduler(shift: float = 1.0) -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(shift=shift)
 
 
-def save_generator(model: CompactGenerator, folder: Path, half: bool = False) -> None:
-    """Writes weights (safetensors), config and scheduler as a folder; `half` stores float16."""
-    stored = deepcopy(model)
-    (stored.half() if half else stored).save_pretrained(folder)
+def save_generator(
+    model: CompactGenerator, folder: Path, half: bool = False, autoencoder: Autoencoder | None = None
+) -> None:
+    """Writes weights (safetensors), config, scheduler and a copy of the autoencoder as a folder; `half`: float16."""
+    stored = {folder: model} if autoencoder is None else {folder: model, folder / AUTOENCODER: autoencoder}
+    for place, network in stored.items():
+        copied = deepcopy(network)
+        (copied.half() if half else copied).save_pretrained(place)
     flow_scheduler().save_pretrained(folder / "scheduler")
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
+from d3s2.generator.autoencoders import Autoencoder, encode
 from d3s2.generator.checkpoint import Checkpoint
 from d3s2.generator.compact import CompactGenerator
 
@@ -79,6 +80,7 @@ def fit_generator(
     autocast: torch.dtype | None = None,
     progress: Progress = SILENT,
     preview: Preview | None = None,
+    autoencoder: Autoencoder | None = None,
 ) -> tuple[CompactGenerator, float]:
     """Fits `model` on `pairs`; returns it with the averaged weights, and the seconds that all its sittings took.
 
@@ -88,6 +90,7 @@ def fit_generator(
         checkpoint: file that is written every `checkpoint_s` seconds, read at the start, kept at the end.
         autocast: reduced format for the network; the loss is float32.
         preview: called with the averaged model and the step at each checkpoint.
+        autoencoder: on whose latents the model is fitted, made anew at every step; None fits on pixels in -1..1.
 
     Source: arXiv 2210.02747 (flow matching), 2403.03206 (logit-normal times), 2511.13720 (x0 with velocity loss).
     """
@@ -106,7 +109,7 @@ def fit_generator(
     smooth_loss = None
     with progress.task("fit generator", settings.steps, done=first) as task:
         for step, (_, rng), batch in zip(range(first, settings.steps), drawn, batches, strict=True):
-            loss = _velocity_loss(model, batch, settings, rng, device, autocast)
+            loss = _velocity_loss(model, batch, settings, rng, device, autocast, autoencoder)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
@@ -167,16 +170,18 @@ def _velocity_loss(
     rng: torch.Generator,
     device: torch.device,
     autocast: torch.dtype | None,
+    autoencoder: Autoencoder | None,
 ) -> Tensor:
-    clean, classes = to_unit(batch.images) * 2 - 1, model.classes_of(batch.masks)
+    images, classes = batch.images, model.classes_of(batch.masks)
     if settings.flip:
         mirrored = torch.rand(settings.batch, generator=rng) < 0.5
-        clean = torch.where(mirrored[:, None, None, None], clean.flip(-1), clean)
+        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         classes = torch.where(mirrored[:, None, None], classes.flip(-1), classes)
     dropped = torch.rand(settings.batch, generator=rng) < settings.drop_mask
     classes = torch.where(dropped[:, None, None], model.no_mask(classes), classes)
     logits = torch.randn(settings.batch, generator=rng) * settings.time_std + settings.time_mean
     time = torch.sigmoid(logits)
+    clean = to_unit(images) * 2 - 1 if autoencoder is None else encode(autoencoder, to_unit(images).to(device)).cpu()
     noise = torch.randn(clean.shape, generator=rng)
     share = time[:, None, None, None]
     noisy = (1 - share) * clean + share * noise

@@ -107,6 +107,7 @@ class CompactFitConfig(Config):
 
     channels: tuple[Positive, ...] = (128, 256, 384)
     pack: Positive = 4
+    """Side of the square of pixels, or of cells of a latent, that the network sees as one; 1 by default for latents."""
     layers: Positive = 1
     steps: Positive = 2000
     batch: Positive = 16
@@ -115,9 +116,20 @@ class CompactFitConfig(Config):
     """How much more often pairs with rare classes are drawn; 0 draws evenly, 0.5 is repeat-factor sampling."""
     start: str | None = None
     """A folder with a compact generator of the same shape to go on from, instead of fresh weights."""
+    autoencoder: str | None = None
+    """Hub id or folder of an AutoencoderKL or AutoencoderTiny whose latents the generator works on; null: pixels."""
+    autoencoder_subfolder: str | None = None
+    """Where the autoencoder lies inside it; 'vae' in a Stable Diffusion pipeline."""
     flip: bool = True
     checkpoint_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds between checkpoints, each with a picture of samples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _latents_are_packed_already(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("autoencoder") is not None:
+            return {"pack": 1, **values}
+        return values
 
 
 class ControlNetFitConfig(Config):

@@ -12,7 +12,9 @@ from d3s2.base.config import build
 from d3s2.base.files import writing
 from d3s2.base.names import choose
 from d3s2.base.seeds import torch_generator
+from d3s2.base.weights import sha256_weights
 from d3s2.data.pairs import to_bytes
+from d3s2.generator.autoencoders import Autoencoder, load_autoencoder, pixels_per_cell
 from d3s2.generator.compact import (
     CompactGenerator,
     flow_scheduler,
@@ -27,6 +29,7 @@ from d3s2.generator.controlnet import ControlNetSettings, controlnet_to_fit, pal
 from d3s2.generator.controlnet_fit import ControlNetFitSettings, fit_controlnet
 from d3s2.generator.generator import GENERATORS, Generator
 from d3s2.generator.palettes import OWN_PALETTE
+from d3s2.generator.parts import SourceSettings
 from d3s2.generator.sample import Sampling, sample
 from d3s2.stages.config import ControlNetFitConfig, GeneratorConfig
 from d3s2.stages.fitted import is_fitted, write_fitted
@@ -98,12 +101,26 @@ def _fit_controlnet(run: Run, config: ControlNetFitConfig, folder: Path, half: b
     PartialState().wait_for_everyone()
 
 
+def new_compact(
+    config: GeneratorConfig, num_classes: int, seed: int, device: torch.device
+) -> tuple[CompactGenerator, Autoencoder | None]:
+    """A fresh compact generator of the shape that is asked for, and the autoencoder on whose latents it is fitted."""
+    fit, autoencoder = config.fit, None
+    shape = {"channels": fit.channels, "pack": fit.pack, "layers": fit.layers}
+    if fit.autoencoder is not None:
+        how = SourceSettings(
+            **{key: config.settings[key] for key in SourceSettings.model_fields if key in config.settings}
+        )
+        autoencoder = load_autoencoder(resolve_source(fit.autoencoder), fit.autoencoder_subfolder, how).to(device)
+        shape |= {"image_channels": autoencoder.config.latent_channels, "cell": pixels_per_cell(autoencoder)}
+    return new_generator(seed, num_classes=num_classes, **shape), autoencoder
+
+
 def _fit_compact(run: Run, folder: Path, half: bool) -> None:
-    config, seed = run.config.generator.fit, run.config.seed
-    shape = {"channels": config.channels, "pack": config.pack, "layers": config.layers}
-    model = new_generator(seed, num_classes=run.train_data.space.num_classes, **shape)
+    config, seed, num_classes = run.config.generator.fit, run.config.seed, run.train_data.space.num_classes
+    model, autoencoder = new_compact(run.config.generator, num_classes, seed, run.device)
     if config.start is not None:
-        started, _ = load_generator(Path(resolve_source(config.start)), run.train_data.space.num_classes)
+        started, _ = load_generator(Path(resolve_source(config.start)), num_classes)
         take_weights(model, started)
     model.require_size(*run.config.data.size)
     settings = FitSettings(
@@ -116,7 +133,7 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
     )
 
     def preview(current: CompactGenerator, step: int) -> None:
-        adapter = CompactAdapter(current, flow_scheduler())
+        adapter = CompactAdapter(current, flow_scheduler(), autoencoder=autoencoder)
         _draw_preview(run, adapter, folder / "previews" / f"step-{step:06d}.png")
 
     fitted, wall_s = fit_generator(
@@ -129,10 +146,12 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
         autocast=run.autocast,
         progress=run.progress,
         preview=preview,
+        autoencoder=autoencoder,
     )
     preview(fitted, config.steps)
-    save_generator(fitted, folder, half=half)
-    write_fitted(run, folder, wall_s, config.model_dump(mode="json"))
+    save_generator(fitted, folder, half=half, autoencoder=autoencoder)
+    digest = None if autoencoder is None else sha256_weights(autoencoder)
+    write_fitted(run, folder, wall_s, config.model_dump(mode="json"), autoencoder_sha256=digest)
 
 
 def _draw_preview(run: Run, generator: Generator, path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from d3s2.base.runtime import autocast_dtype, num_cores
-from d3s2.generator.compact import CompactGenerator, bind, new_generator
+from d3s2.generator.autoencoders import Autoencoder, encode
+from d3s2.generator.compact import CompactGenerator, bind
 from d3s2.generator.denoiser import Level
 from d3s2.nets.unet import CompactUNet
 from d3s2.selection.select import masks_for_ratio
 from d3s2.stages.config import RunConfig, TrainConfig
+from d3s2.stages.fit_generator import new_compact
 from d3s2.stages.run import open_split
 
 TRIALS = 2
@@ -81,7 +83,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
     soft_bytes = 2 * soft.num_top / soft.cell_px**2 if soft else 0.0
     disk = 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes)
     if config.generator.is_fitted_here and config.generator.tune is None:
-        disk += CHECKPOINT_COPIES * 4 * _num_weights(_new_generator(config, num_classes))
+        disk += CHECKPOINT_COPIES * 4 * _num_weights(new_compact(config.generator, num_classes, 0, device)[0])
     free = shutil.disk_usage(Path.cwd()).free
     return Plan(config.name, str(device), tuple(steps), disk / 2**30, free / 2**30)
 
@@ -101,9 +103,10 @@ def _fit_steps(config: RunConfig, device: torch.device, num_classes: int, num_al
         amount = f"ControlNet, {start}, on {config.generator.settings.get('model')}, {tune.steps} steps of {tune.batch}"
         steps.append(Step("fit generator", amount, None))
     elif config.generator.is_fitted_here:
-        model = _new_generator(config, num_classes)
-        amount = f"{_num_weights(model) / 1e6:.1f} M weights, {fit.steps} steps of {fit.batch}"
-        steps.append(Step("fit generator", amount, fit.steps * _generator_step_s(config, model, device)))
+        model, autoencoder = new_compact(config.generator, num_classes, 0, device)
+        place = "" if autoencoder is None else f" on latents of {fit.autoencoder}"
+        amount = f"{_num_weights(model) / 1e6:.1f} M weights{place}, {fit.steps} steps of {fit.batch}"
+        steps.append(Step("fit generator", amount, fit.steps * _generator_step_s(config, model, autoencoder, device)))
     else:
         steps.append(Step("load generator", f"{config.generator.kind} {dict(config.generator.settings)}", None))
     return steps
@@ -147,22 +150,27 @@ def _unet_step_s(
         torch.set_num_threads(before)
 
 
-def _generator_step_s(config: RunConfig, model: CompactGenerator, device: torch.device) -> float:
+def _generator_step_s(
+    config: RunConfig, model: CompactGenerator, autoencoder: Autoencoder | None, device: torch.device
+) -> float:
     model.to(device).train()
     batch, size = config.generator.fit.batch, config.data.size
-    x, time_, classes = (
-        torch.zeros(batch, 3, *size, device=device),
-        torch.zeros(batch, device=device),
-        torch.zeros(batch, *size, dtype=torch.long, device=device),
-    )
-    return _seconds(lambda: _autocast(device, lambda: model(x, time_, classes)).float().mean().backward())
+    images = torch.zeros(batch, 3, *size, device=device)
+    time_, classes = torch.zeros(batch, device=device), torch.zeros(batch, *size, dtype=torch.long, device=device)
+    model.require_size(*size)
+
+    def step() -> None:
+        x = images if autoencoder is None else encode(autoencoder, images)
+        _autocast(device, lambda: model(x, time_, classes)).float().mean().backward()
+
+    return _seconds(step)
 
 
 def _denoise_s(config: RunConfig, device: torch.device, num_classes: int) -> float:
-    model = _new_generator(config, num_classes).to(device).eval()
+    model = new_compact(config.generator, num_classes, 0, device)[0].to(device).eval()
     masks = torch.zeros(config.synthesize.batch, *config.data.size, dtype=torch.uint8, device=device)
     denoiser = bind(model, masks, config.synthesize.guidance_scale)
-    x = torch.zeros(config.synthesize.batch, 3, *config.data.size, device=device)
+    x = torch.zeros(config.synthesize.batch, *model.latent_shape(config.data.size), device=device)
     with torch.no_grad():
         return _seconds(lambda: denoiser(x, Level(alpha=0.5, sigma=0.5, time=0.5)))
 
@@ -180,11 +188,6 @@ def _seconds(step: Callable[[], object]) -> float:
     for _ in range(TRIALS):
         step()
     return (time.perf_counter() - start) / TRIALS
-
-
-def _new_generator(config: RunConfig, num_classes: int) -> CompactGenerator:
-    fit = config.generator.fit
-    return new_generator(0, num_classes=num_classes, channels=fit.channels, pack=fit.pack, layers=fit.layers)
 
 
 def _num_weights(model: torch.nn.Module) -> int:
