@@ -12,32 +12,27 @@ width and 512 px.
 """
 
 import argparse
-import json
-import statistics
-import string
 import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    ControlNetModel,
-    DDIMScheduler,
-    StableDiffusionControlNetPipeline,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from full_size_models import (
+    FULL_WIDTH,
+    HEADS,
+    MAX_TOKENS,
+    NARROW_WIDTH,
+    TEXT_CHANNELS,
+    blocks,
+    label_space,
+    new_parts,
+    pipeline_parts,
+)
+from side_by_side import parser_for, tell, turns
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from d3s2.base.files import write_json
-from d3s2.base.runtime import commit, hardware, pick_device, versions
-from d3s2.data.label_space import LabelSpace
+from d3s2.base.runtime import pick_device
 from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings
 from d3s2.generator.freestyle import FreestyleGenerator, FreestyleSettings
 from d3s2.generator.generator import Generator
@@ -46,16 +41,12 @@ from d3s2.generator.parts import DTYPES
 from d3s2.generator.rectified_attention import RectifiedAttention, filled_up, rectification_of
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
-from d3s2.generator.stable_diffusion import StableDiffusion
 
 NUM_CLASSES = 50
 LATENT_SIDE = 64
-MAX_TOKENS = 77
 TOKENS_PER_CLASS = 2
-HEADS = 8
 GUIDANCE_SCALE = 5.0
-FULL_WIDTH, NARROW_WIDTH = 320, 64
-SPACE = LabelSpace("benchmark", tuple(f"class {chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(NUM_CLASSES)))
+SPACE = label_space(NUM_CLASSES)
 
 
 def main() -> None:
@@ -64,69 +55,30 @@ def main() -> None:
     device, dtype = pick_device(args.device), DTYPES[args.dtype]
     torch.manual_seed(0)
     with torch.no_grad():
-        result = {
-            "benchmark": "attention",
-            "hardware": hardware(),
-            "device": str(device),
+        measured = {
             "dtype": args.dtype,
-            "threads": torch.get_num_threads(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "command": " ".join(["python", *sys.argv]),
-            "versions": versions(),
             "attention": attention(device, dtype, args.rounds),
             **sampling(device, dtype, args),
         }
-    if args.out:
-        write_json(args.out, result)
-    print(json.dumps(result))
+    tell("attention", device, args.out, measured)
 
 
 def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, rounds=9)
     parser.add_argument("--full", action="store_true", help="Stable Diffusion's own width, 512 x 512 px")
-    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--device")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32")
-    parser.add_argument("--out", type=Path)
     return parser.parse_args(words)
-
-
-def turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, device: torch.device) -> dict[str, Any]:
-    """Both sides in turns; the order changes every round, so that neither always runs on a warmer machine.
-
-    On the CPU it counts processor seconds, which other processes of the machine do not change.
-    """
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    taken: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(rounds + 1):
-        pair = [("ours", ours), ("theirs", theirs)]
-        for name, side in pair if number % 2 else pair[::-1]:
-            start = clock()
-            side()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if number:  # the first round warms up
-                taken[name].append(clock() - start)
-    ratios = [a / b for a, b in zip(taken["ours"], taken["theirs"], strict=True)]
-    return {
-        "ratio": statistics.median(ratios),
-        "ratio_of_fastest": min(taken["ours"]) / min(taken["theirs"]),
-        "ours_s": statistics.median(taken["ours"]),
-        "theirs_s": statistics.median(taken["theirs"]),
-        "rounds": rounds,
-    }
 
 
 def attention(device: torch.device, dtype: torch.dtype, rounds: int) -> dict[str, Any]:
     """One layer: 64 x 64 cells, 50 classes of two tokens in two chunks, a batch of one under guidance."""
     cells, num_tokens = LATENT_SIDE**2, 2 * MAX_TOKENS
-    layer = Attention(FULL_WIDTH, 768, heads=HEADS, dim_head=FULL_WIDTH // HEADS).to(device, dtype)
+    layer = Attention(FULL_WIDTH, TEXT_CHANNELS, heads=HEADS, dim_head=FULL_WIDTH // HEADS).to(device, dtype)
     hidden = torch.randn(2, cells, FULL_WIDTH, device=device, dtype=dtype)
-    text = torch.randn(2, num_tokens, 768, device=device, dtype=dtype)
-    masks = blocks((2, LATENT_SIDE, LATENT_SIDE)).to(device)
+    text = torch.randn(2, num_tokens, TEXT_CHANNELS, device=device, dtype=dtype)
+    masks = blocks((2, LATENT_SIDE, LATENT_SIDE), NUM_CLASSES).to(device)
     owners = torch.full((2, num_tokens), -1, device=device)
     owners[:, 1 : 1 + NUM_CLASSES * TOKENS_PER_CLASS] = torch.arange(NUM_CLASSES, device=device).repeat_interleave(
         TOKENS_PER_CLASS
@@ -145,7 +97,7 @@ def sampling(device: torch.device, dtype: torch.dtype, args: argparse.Namespace)
     width, size_px = (FULL_WIDTH, 512) if args.full else (NARROW_WIDTH, 256)
     parts = new_parts(width, device, dtype)
     controlnet = ControlNetModel.from_unet(parts.unet).to(device, dtype)
-    masks = blocks((1, size_px, size_px))
+    masks = blocks((1, size_px, size_px), NUM_CLASSES)
     colours = colour_table(SPACE, OWN_PALETTE, {})
     settings = ControlNetSettings(model="random", controlnet="random")
     control = ControlNetGenerator(parts, controlnet, colours, SPACE.names, settings)
@@ -177,64 +129,6 @@ def compared(
         args.rounds,
         torch.device(device),
     )
-
-
-def blocks(shape: tuple[int, int, int]) -> Tensor:
-    """Masks of 50 classes in a chessboard of 8 x 8 fields."""
-    _, height, width = shape
-    rows, columns = torch.arange(height) * 8 // height, torch.arange(width) * 8 // width
-    return ((rows[:, None] * 8 + columns) % NUM_CLASSES).to(torch.uint8).expand(shape).contiguous()
-
-
-def new_parts(width: int, device: torch.device, dtype: torch.dtype) -> StableDiffusion:
-    """Stable Diffusion 1.x with random weights, `width` channels at the finest grid instead of 320."""
-    unet = UNet2DConditionModel(
-        sample_size=64,
-        block_out_channels=(width, 2 * width, 4 * width, 4 * width),
-        attention_head_dim=HEADS,
-        cross_attention_dim=768,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-    )
-    letters = [*string.ascii_lowercase, *(f"{letter}</w>" for letter in string.ascii_lowercase), ",</w>"]
-    merges = ["c l", "a s", "cl as", "clas s</w>", *(f"{a} {b}</w>" for a in "ab" for b in string.ascii_lowercase)]
-    known = [*letters, *(merge.replace(" ", "") for merge in merges), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: place for place, token in enumerate(known)}
-    tokenizer = CLIPTokenizer(
-        vocab=vocabulary, merges=[tuple(merge.split()) for merge in merges], model_max_length=MAX_TOKENS
-    )
-    end = len(vocabulary) - 1
-    config = CLIPTextConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=768,
-        intermediate_size=3072,
-        num_attention_heads=12,
-        bos_token_id=end - 1,
-        eos_token_id=end,
-    )
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
-    )
-    networks = [network.to(device, dtype).eval() for network in (unet, CLIPTextModel(config))]
-    return StableDiffusion(networks[0], vae.to(device).eval(), None, networks[1], tokenizer, scheduler)
-
-
-def pipeline_parts(parts: StableDiffusion) -> dict[str, Any]:
-    """What every pipeline of diffusers is made of."""
-    return {
-        "unet": parts.unet,
-        "vae": parts.vae,
-        "text_encoder": parts.text_encoder,
-        "tokenizer": parts.tokenizer,
-        "scheduler": DDIMScheduler.from_config(parts.scheduler.config),
-        "safety_checker": None,
-        "feature_extractor": None,
-        "requires_safety_checker": False,
-    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""What guidance costs: seconds and most memory of sampling the same image from the same noise, with it and without.
+
+    python benchmarks/guidance.py --tiny                                     seconds: is everything in place?
+    python benchmarks/guidance.py --out benchmarks/guidance_DATE.json        256 px, 3 steps, for two cores
+    python benchmarks/guidance.py --size 512 --steps 20 --device cuda --out benchmarks/guidance_gpu_DATE.json
+
+Stable Diffusion 1.5 with its segmentation ControlNet, guided by Mask2Former Swin-S: the published shapes with random
+weights, written to a scratch folder and loaded as users load them, in float32. Sides: `unguided`; `pipeline`, the
+unguided StableDiffusionControlNetPipeline of diffusers; `fast` with the tiny autoencoder; `fast_vae`, the same with the
+full one; `full` and `both` through the diffusion network, with the tiny one. Every side makes the condition, takes all
+steps, and decodes the image with the full autoencoder; guidance acts at every step (`--window` of the recipes would
+leave some out). Seconds are of one process, the sides taking turns (on the CPU processor seconds, which other programs
+do not change); memory is of a process for each side, weights included.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionControlNetPipeline
+from full_size_models import FULL_WIDTH, TINY_WIDTH, blocks, label_space, pipeline_parts, write_models
+from side_by_side import in_own_process, parser_for, peak_gib_of, ratio_of, seconds_of, tell
+from torch import Tensor
+
+from d3s2.base.runtime import pick_device
+from d3s2.base.seeds import torch_generator
+from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings, load_controlnet
+from d3s2.generator.denoiser import Level
+from d3s2.generator.guidance import Energy, Window, guide
+from d3s2.generator.palettes import OWN_PALETTE, colour_condition
+from d3s2.generator.sample import Sampling, sample
+from d3s2.generator.samplers import initial_noise
+from d3s2.nets.fresh import new_segmenter
+from d3s2.nets.loading import load_segmenter, save_segmenter
+from d3s2.teacher.bank import gather_bank
+from d3s2.teacher.judge import Views, judge_views
+
+SPACE = label_space(150)
+BAR = 1.25
+GUIDANCE_SCALE = 7.5
+MODES = {"fast": "fast", "fast_vae": "fast", "full": "full", "both": "both"}
+SIDES = ("unguided", "pipeline", *MODES)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, small enough to be handed to another process."""
+
+    models: Path
+    device: str
+    size_px: int
+    teacher_px: int | None
+    steps: int
+
+
+def main() -> None:
+    """Measures, prints one JSON object on the last line, and writes it where asked."""
+    args = parse(sys.argv[1:])
+    device = pick_device(args.device)
+    with tempfile.TemporaryDirectory(prefix="d3s2-models-") as scratch:
+        in_own_process(write_all, Path(scratch), args.tiny)
+        plan = Plan(Path(scratch), str(device), args.size, args.teacher_px, args.steps)
+        memory = {side: in_own_process(memory_of, replace(plan, steps=2), side) for side in args.sides}
+        seconds = seconds_of(actions_for(plan, args.sides), args.rounds, device)
+    shown = {key: value for key, value in vars(plan).items() if key not in ("models", "device")}
+    sides = {
+        side: {"seconds": median(taken), "ratio": ratio_of(taken, seconds["unguided"]), **memory[side]}
+        for side, taken in seconds.items()
+    }
+    tell("guidance", device, args.out, {**shown, "tiny": args.tiny, "rounds": args.rounds, "bar": BAR, "sides": sides})
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = parser_for(__doc__, rounds=1)
+    parser.add_argument("--tiny", action="store_true", help="small random networks at 64 px")
+    parser.add_argument("--size", type=int, default=256, help="px, both sides of the image")
+    parser.add_argument("--teacher-px", type=int, help="px that the teacher sees; default all of them")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    args = parser.parse_args(words)
+    args.size = 64 if args.tiny else args.size
+    return args
+
+
+def write_all(folder: Path, tiny: bool) -> None:
+    """Stable Diffusion and the teacher, as users have them."""
+    write_models(folder, TINY_WIDTH if tiny else FULL_WIDTH, small_vae=tiny)
+    teacher = new_segmenter("segformer-b0" if tiny else "mask2former-swin-s", SPACE.num_classes, seed=0)
+    save_segmenter(teacher, folder / "teacher", SPACE.names)
+
+
+def memory_of(plan: Plan, side: str) -> dict[str, float]:
+    """The most memory that one side holds while it samples."""
+    return peak_gib_of(actions_for(plan, [side])[side], torch.device(plan.device))
+
+
+def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]:
+    """Side -> one image from the same mask and noise."""
+    device = torch.device(plan.device)
+    settings = ControlNetSettings(
+        model=str(plan.models),
+        controlnet=str(plan.models / "controlnet"),
+        tiny_decoder=str(plan.models / "tiny_decoder"),
+        palette=OWN_PALETTE,
+        offline=True,
+    )
+    generator = load_controlnet(settings, SPACE, device)
+    masks = blocks((1, plan.size_px, plan.size_px), SPACE.num_classes).to(device)
+    found: dict[str, Callable[[], Tensor]] = {}
+    if "unguided" in sides:
+        found["unguided"] = partial(sampled, generator, masks, plan, None)
+    if "pipeline" in sides:
+        found["pipeline"] = pipeline_action(generator, masks, plan)
+    for side in MODES.keys() & set(sides):
+        decoder = replace(generator, parts=replace(generator.parts, tiny=None)) if side == "fast_vae" else generator
+        found[side] = partial(sampled, decoder, masks, plan, (MODES[side], energy_of(decoder, masks, plan)))
+    return {side: found[side] for side in sides}
+
+
+def sampled(generator: ControlNetGenerator, masks: Tensor, plan: Plan, guidance: tuple[Any, Energy] | None) -> Tensor:
+    """d3s2's image, guided where a mode and an energy are given."""
+    guided = None
+    if guidance is not None:
+        mode, energy = guidance
+        guided = partial(guide, energy=energy, strength=0.1, mode=mode, window=Window(noisiest=1.0, cleanest=0.0))
+    sampling = Sampling("ddim", plan.steps, GUIDANCE_SCALE)
+    return sample(generator, masks, noises(), sampling, device=masks.device, guided=guided)
+
+
+def energy_of(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -> Energy:
+    """Both losses of the teacher on a perturbed view, with the recipes' weights."""
+    teacher = load_segmenter(plan.models / "teacher", SPACE.names, device=masks.device, size_px=plan.teacher_px)
+    drawn = torch.rand(1, 3, *masks.shape[1:], generator=torch_generator(0, "bank")).to(masks.device)
+    with torch.no_grad():
+        layers = list(teacher(drawn).features)
+    bank = gather_bank(teacher, [(drawn, masks)], layers, {}).to(masks.device)
+
+    def energy(clean: Tensor, level: Level) -> Tensor:
+        images = generator.decode(clean, for_guidance=True).float()
+        shaken = [torch_generator(0, "views", level.time)]
+        return judge_views(teacher, bank, images, masks, Views(), shaken).weighted(1.0, 0.1)
+
+    return energy
+
+
+def pipeline_action(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -> Callable[[], Tensor]:
+    """The same image by the pipeline of diffusers."""
+    pipeline = StableDiffusionControlNetPipeline(controlnet=generator.controlnet, **pipeline_parts(generator.parts))
+    pipeline.set_progress_bar_config(disable=True)
+    shape = generator.latent_shape((plan.size_px, plan.size_px))
+
+    def act() -> Tensor:
+        return pipeline(
+            generator.prompts(masks),
+            image=colour_condition(masks, generator.colours),
+            latents=initial_noise(noises(), shape).to(masks.device),
+            num_inference_steps=plan.steps,
+            guidance_scale=GUIDANCE_SCALE,
+            output_type="pt",
+        ).images
+
+    return act
+
+
+def noises() -> list[torch.Generator]:
+    """The noise that every side starts from."""
+    return [torch_generator(0, "noise")]
+
+
+if __name__ == "__main__":
+    main()
