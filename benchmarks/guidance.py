@@ -6,11 +6,13 @@
 
 Stable Diffusion 1.5 with its segmentation ControlNet, guided by Mask2Former Swin-S: the published shapes with random
 weights, written to a scratch folder and loaded as users load them, in float32. Sides: `unguided`; `pipeline`, the
-unguided StableDiffusionControlNetPipeline of diffusers; `fast` with the tiny autoencoder; `fast_vae`, the same with the
-full one; `full` and `both` through the diffusion network, with the tiny one. Every side makes the condition, takes all
-steps, and decodes the image with the full autoencoder; guidance acts at every step (`--window` of the recipes would
-leave some out). Seconds are of one process, the sides taking turns (on the CPU processor seconds, which other programs
-do not change); memory is of a process for each side, weights included.
+unguided StableDiffusionControlNetPipeline of diffusers; `fast` with the tiny autoencoder; `fast_small`, the same with a
+teacher that sees half the side (`teacher.size_px`); `fast_vae`, `fast` with the full autoencoder; `full` through the
+diffusion network, with the tiny one; `both` costs the same and runs where it is asked for. Every side makes the
+condition, takes all steps, and decodes the image with the full autoencoder. Guidance acts at every step, which is more
+than the window of a recipe lets through. All sides run in one process, one after the other: seconds are processor
+seconds on the CPU, which other programs do not change; memory is the most that is held meanwhile, the weights of all
+sides (`weights_gib`) included, and beyond what was held before.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionControlNetPipeline
 from full_size_models import FULL_WIDTH, TINY_WIDTH, blocks, label_space, pipeline_parts, write_models
-from side_by_side import in_own_process, parser_for, peak_gib_of, ratio_of, seconds_of, tell
+from side_by_side import in_own_process, parser_for, peak_gib_of, seconds_of_one, tell
 from torch import Tensor
 
 from d3s2.base.runtime import pick_device
@@ -45,7 +47,7 @@ from d3s2.teacher.judge import Views, judge_views
 SPACE = label_space(150)
 BAR = 1.25
 GUIDANCE_SCALE = 7.5
-MODES = {"fast": "fast", "fast_vae": "fast", "full": "full", "both": "both"}
+MODES = {"fast": "fast", "fast_small": "fast", "fast_vae": "fast", "full": "full", "both": "both"}
 SIDES = ("unguided", "pipeline", *MODES)
 
 
@@ -56,7 +58,6 @@ class Plan:
     models: Path
     device: str
     size_px: int
-    teacher_px: int | None
     steps: int
 
 
@@ -66,15 +67,17 @@ def main() -> None:
     device = pick_device(args.device)
     with tempfile.TemporaryDirectory(prefix="d3s2-models-") as scratch:
         in_own_process(write_all, Path(scratch), args.tiny)
-        plan = Plan(Path(scratch), str(device), args.size, args.teacher_px, args.steps)
-        memory = {side: in_own_process(memory_of, replace(plan, steps=2), side) for side in args.sides}
-        seconds = seconds_of(actions_for(plan, args.sides), args.rounds, device)
-    shown = {key: value for key, value in vars(plan).items() if key not in ("models", "device")}
-    sides = {
-        side: {"seconds": median(taken), "ratio": ratio_of(taken, seconds["unguided"]), **memory[side]}
-        for side, taken in seconds.items()
-    }
-    tell("guidance", device, args.out, {**shown, "tiny": args.tiny, "rounds": args.rounds, "bar": BAR, "sides": sides})
+        plan = Plan(Path(scratch), str(device), args.size, args.steps)
+        weights = peak_gib_of(lambda: None, device)["peak_gib"]
+        actions = actions_for(plan, args.sides)
+        weights = peak_gib_of(lambda: None, device)["peak_gib"] - weights
+        rounds = [measured(actions, device) for _ in range(args.rounds)]
+    sides = {side: summed([found[side] for found in rounds]) for side in args.sides}
+    for side in sides.values():
+        side["ratio"] = side["seconds"] / sides["unguided"]["seconds"]
+        side["extra_s_per_step"] = (side["seconds"] - sides["unguided"]["seconds"]) / args.steps
+    shown = {"size_px": args.size, "steps": args.steps, "tiny": args.tiny, "rounds": args.rounds}
+    tell("guidance", device, args.out, {**shown, "bar": BAR, "weights_gib": weights, "sides": sides})
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -82,11 +85,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser = parser_for(__doc__, rounds=1)
     parser.add_argument("--tiny", action="store_true", help="small random networks at 64 px")
     parser.add_argument("--size", type=int, default=256, help="px, both sides of the image")
-    parser.add_argument("--teacher-px", type=int, help="px that the teacher sees; default all of them")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES[:-1]))
     args = parser.parse_args(words)
     args.size = 64 if args.tiny else args.size
+    args.sides = list(dict.fromkeys(["unguided", *args.sides]))  # what all others are measured by
     return args
 
 
@@ -97,9 +100,19 @@ def write_all(folder: Path, tiny: bool) -> None:
     save_segmenter(teacher, folder / "teacher", SPACE.names)
 
 
-def memory_of(plan: Plan, side: str) -> dict[str, float]:
-    """The most memory that one side holds while it samples."""
-    return peak_gib_of(actions_for(plan, [side])[side], torch.device(plan.device))
+def measured(actions: dict[str, Callable[[], Tensor]], device: torch.device) -> dict[str, dict[str, float]]:
+    """Side -> seconds and memory of one image."""
+    found = {}
+    for side, action in actions.items():
+        seconds: list[float] = []
+        memory = peak_gib_of(lambda run=action, taken=seconds: taken.append(seconds_of_one(run, device)), device)
+        found[side] = {"seconds": seconds[0], **memory}
+    return found
+
+
+def summed(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The median over the rounds of each figure."""
+    return {key: median(found[key] for found in rounds) for key in rounds[0]}
 
 
 def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]:
@@ -121,7 +134,10 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]
         found["pipeline"] = pipeline_action(generator, masks, plan)
     for side in MODES.keys() & set(sides):
         decoder = replace(generator, parts=replace(generator.parts, tiny=None)) if side == "fast_vae" else generator
-        found[side] = partial(sampled, decoder, masks, plan, (MODES[side], energy_of(decoder, masks, plan)))
+        teacher_px = plan.size_px // 2 if side == "fast_small" else None
+        energy = energy_of(decoder, masks, plan.models / "teacher", teacher_px)
+        found[side] = partial(sampled, decoder, masks, plan, (MODES[side], energy))
+    sampled(generator, masks, replace(plan, steps=1), None)  # warms up
     return {side: found[side] for side in sides}
 
 
@@ -135,9 +151,9 @@ def sampled(generator: ControlNetGenerator, masks: Tensor, plan: Plan, guidance:
     return sample(generator, masks, noises(), sampling, device=masks.device, guided=guided)
 
 
-def energy_of(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -> Energy:
+def energy_of(generator: ControlNetGenerator, masks: Tensor, folder: Path, teacher_px: int | None) -> Energy:
     """Both losses of the teacher on a perturbed view, with the recipes' weights."""
-    teacher = load_segmenter(plan.models / "teacher", SPACE.names, device=masks.device, size_px=plan.teacher_px)
+    teacher = load_segmenter(folder, SPACE.names, device=masks.device, size_px=teacher_px)
     drawn = torch.rand(1, 3, *masks.shape[1:], generator=torch_generator(0, "bank")).to(masks.device)
     with torch.no_grad():
         layers = list(teacher(drawn).features)

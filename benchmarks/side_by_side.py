@@ -1,6 +1,8 @@
 """Two or more ways to do the same work in one process: seconds in turns, most memory held, and where that was."""
 
 import argparse
+import ctypes
+import gc
 import json
 import statistics
 import sys
@@ -29,29 +31,30 @@ def seconds_of(sides: Mapping[str, Callable[[], Any]], rounds: int, device: torc
     On the CPU it counts processor seconds, which other processes of the machine do not change. A first round that is
     not counted warms up.
     """
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name in list(sides) if number % 2 else list(sides)[::-1]:
-            start = clock()
-            sides[name]()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            seconds = seconds_of_one(sides[name], device)
             if number:
-                taken[name].append(clock() - start)
+                taken[name].append(seconds)
     return taken
 
 
-def ratio_of(ours: list[float], theirs: list[float]) -> float:
-    """Median over the rounds of ours divided by theirs."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+def seconds_of_one(action: Callable[[], Any], device: torch.device) -> float:
+    """Wall seconds on a GPU, processor seconds on a CPU."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
 
 
 def turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, device: torch.device) -> dict[str, Any]:
     """Seconds and ratio of two sides."""
     taken = seconds_of({"ours": ours, "theirs": theirs}, rounds, device)
     return {
-        "ratio": ratio_of(taken["ours"], taken["theirs"]),
+        "ratio": statistics.median(a / b for a, b in zip(taken["ours"], taken["theirs"], strict=True)),
         "ratio_of_fastest": min(taken["ours"]) / min(taken["theirs"]),
         "ours_s": statistics.median(taken["ours"]),
         "theirs_s": statistics.median(taken["theirs"]),
@@ -62,14 +65,17 @@ def turns(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, devic
 def peak_gib_of(action: Callable[[], Any], device: torch.device) -> dict[str, float]:
     """The most memory that is held during `action`, and by how much that is more than before it.
 
-    On the CPU it is the resident memory of the process (Linux), looked at every few milliseconds.
+    On the CPU it is the resident memory of the process (Linux), looked at every few milliseconds; what earlier work
+    left behind is handed back first.
     """
+    gc.collect()
     if device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         action()
         peak = torch.cuda.max_memory_allocated()
     else:
+        ctypes.CDLL(None).malloc_trim(0)
         before = _resident_bytes()
         peak = _most_resident_bytes(action)
     return {"peak_gib": round(peak / 2**30, 3), "beyond_start_gib": round((peak - before) / 2**30, 3)}

@@ -42,10 +42,15 @@ def maskformer_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l 
 
 
 def _log_mass(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
-    classes = class_logits.float().softmax(dim=-1)[..., :-1]
+    classes, masks = class_logits.float().softmax(dim=-1)[..., :-1], mask_logits.sigmoid()
+    # product over queries and resizing over pixels are linear and commute; the product goes where pixels are fewer
+    smaller = size[0] * size[1] < masks.shape[-2] * masks.shape[-1]
+    if smaller:
+        masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
     with torch.autocast(mask_logits.device.type, enabled=False):
-        mass = torch.einsum("bqc, bqhw -> bchw", classes, mask_logits.sigmoid())
-    mass = F.interpolate(mass, size=size, mode="bilinear", align_corners=False)
+        mass = torch.einsum("bqc, bqhw -> bchw", classes, masks)
+    if not smaller:
+        mass = F.interpolate(mass, size=size, mode="bilinear", align_corners=False)
     return mass.clamp(min=SMALLEST_MASS).log()
 
 
