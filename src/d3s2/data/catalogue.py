@@ -12,6 +12,7 @@ from d3s2.data import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.folder import read_folder_plan
 from d3s2.data.hf import open_hub
+from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairing import FolderPlan, Pairing, pair_files
 from d3s2.data.scenes import Scenes
 
@@ -192,6 +193,16 @@ def find_pairs(name: str, split: str, root: Path | None, options: Mapping[str, A
     """What is on disk of one split, whole or not; None for a data set that does not lie in folders."""
     plan = plan_of(name, root)
     return None if plan is None else _pairing(*plan, split, name, options)
+
+
+def published_split(name: str, split: str) -> tuple[int, LabelSpace] | None:
+    """Official number of pairs and the classes of a split, without its files; None where there is no such number."""
+    known = DATASETS.get(name)
+    if known is None or not isinstance(known.source, FolderPlan):
+        return None
+    num_pairs = choose(known.source.splits, split, f"split of {name}").num_pairs
+    space = next(iter(known.source.masks.values())).space
+    return None if num_pairs is None else (num_pairs, space)
 
 
 def splits_of(name: str) -> dict[str, int | None]:

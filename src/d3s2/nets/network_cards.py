@@ -49,6 +49,7 @@ NETWORK_CARDS: dict[str, NetworkCard] = {
         NetworkCard("openmmlab/upernet-swin-small", "UPerNet Swin-S, ADE20K", "MIT", 325),
         NetworkCard("openmmlab/upernet-convnext-tiny", "UPerNet ConvNeXt-T, ADE20K", "MIT", 241),
         NetworkCard("microsoft/swin-tiny-patch4-window7-224", "Swin-T backbone, ImageNet", "Apache-2.0", 113),
+        NetworkCard("microsoft/swin-small-patch4-window7-224", "Swin-S backbone, ImageNet", "Apache-2.0", 198),
         NetworkCard("facebook/convnext-tiny-224", "ConvNeXt-T backbone, ImageNet", "Apache-2.0", 114),
         NetworkCard("nvidia/mit-b0", "SegFormer B0 backbone, ImageNet", NVIDIA, 14),
     )

@@ -85,7 +85,8 @@ class TeacherConfig(Config):
 
     source: str | None = None
     """A hub id or folder; null fits a compact U-Net."""
-    train: TrainConfig
+    train: TrainConfig = TrainConfig(iterations=2000)
+    """How one is fitted; not read where there is a source."""
     layers: tuple[str, ...] | None = None
     """Whose features are matched; null takes the default of the architecture (docs/networks.md)."""
     label_map: dict[str, str | int | tuple[str | int, ...]] | None = None

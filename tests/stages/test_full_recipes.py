@@ -1,0 +1,93 @@
+"""The recipes of the paper's table: on miniatures of their data, through their own config, and as a plan."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tiny_layouts import write_ade20k, write_cocostuff164k
+from tiny_networks import save_tiny
+from tiny_run import call
+from tiny_stable_diffusion import write_pipeline
+
+from d3s2.data import ade20k, cocostuff
+from d3s2.data.image_files import read_mask
+from d3s2.report.records import read_results
+from d3s2.store.reader import DistilledSet
+from d3s2.store.verify import verify
+
+SMALLER = (
+    "data.size=[64, 64]",
+    "select.ratio=0.25",
+    "synthesize.steps=2",
+    "synthesize.batch=2",
+    "evaluate.seeds=1",
+    "evaluate.workers=1",
+    "evaluate.sets=[distilled]",
+    "evaluate.train.iterations=2",
+    "evaluate.train.batch=1",
+)
+
+
+def local_models(folder: Path, teacher: str, class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """What replaces the ids of published models: folders of the same classes with few random weights."""
+    write_pipeline(folder / "sd")
+    save_tiny(teacher, folder / "teacher", class_names)
+    return (
+        f"generator.settings.model={folder / 'sd'}",
+        f"generator.settings.controlnet={folder / 'sd' / 'controlnet'}",
+        "generator.settings.controlnet_subfolder=null",
+        f"generator.settings.tiny_decoder={folder / 'sd' / 'tiny_decoder'}",
+        f"teacher.source={folder / 'teacher'}",
+    )
+
+
+def test_ade20k_from_its_folders_to_its_table(tmp_path: Path) -> None:
+    data, out = write_ade20k(tmp_path / "data"), tmp_path / "run"
+    models = local_models(tmp_path, "mask2former", ade20k.NAMES)
+    student = "evaluate.architectures=[mask2former-swin-s]"  # the recipe's own, without the backbone's weights
+    words = (f"data.root={data}", *models, *SMALLER, student)
+    assert call("evaluate", "ade20k", *words, "--out", str(out), "--device", "cpu") == 0
+    assert verify(out).sound
+    found = DistilledSet(out)
+    assert (len(found.ids), found.space.names) == (1, ade20k.NAMES)
+    assert found.image(found.ids[0]).shape == (64, 64, 3)
+    (row,) = read_results(out / "results.json").sets
+    assert (row.name, row.student, row.items) == ("distilled", "mask2former-swin-s", 1)
+    assert (out / "report.html").is_file()
+
+
+def test_cocostuff164k_from_its_folders_to_its_table(tmp_path: Path) -> None:
+    data, out = write_cocostuff164k(tmp_path / "data"), tmp_path / "run"
+    models = local_models(tmp_path, "maskformer", cocostuff.NAMES)
+    words = (f"data.root={data}", *models, *SMALLER, "evaluate.architectures=[segformer-b0]")
+    assert call("evaluate", "cocostuff164k", *words, "--out", str(out), "--device", "cpu") == 0
+    assert verify(out).sound
+    found = DistilledSet(out)
+    assert found.space.names == cocostuff.NAMES
+    values = {value for item_id in found.ids for value in read_mask(out / found.item(item_id).label_file).flat}
+    assert values <= {*range(171), 255}
+    assert 170 in values  # raw value 181: eleven numbers have no pixel
+    assert [row.items for row in read_results(out / "results.json").sets] == [1]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("ade20k", ("20,210 masks", "202 masks by class-balanced", "202 images x 2", "(20,210 and 2,000 pairs)")),
+        ("cocostuff164k", ("118,287 masks", "1,183 masks by class-balanced", "1,183 images x 2", "(118,287 and 5,000")),
+    ],
+)
+def test_the_plan_of_a_full_run_needs_no_data_no_models_and_no_network(
+    recipe: str, expected: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    root = f"data.root={tmp_path / 'nowhere'}"
+    assert call("evaluate", recipe, root, "--dry-run", "--out", str(tmp_path / "run"), "--device", "cpu") == 0
+    shown = capsys.readouterr().out
+    for text in (*expected, "15 students, mask2former-swin-s, 160,000 iterations of 16", "there is no folder"):
+        assert text in shown
+    assert re.search(r"feature bank +one pass over [\d,]+ pairs +\d+ min GPU", shown)
+    assert re.search(r"in all, on one GPU +[\d,.]+ h GPU", shown)
+    assert re.search(r"disk: about \d\.\d\d GiB, of that \d\.\d\d GiB models from the hub", shown)
+    assert "GPU times are not measured: operations counted" in shown
+    assert "an A100, 312 TFLOP/s (dense, 16 bit, by its data sheet), gets through 15 % of that in diffusion" in shown
+    assert not (tmp_path / "run").exists()
