@@ -14,11 +14,14 @@ import typer
 from d3s2 import __version__
 from d3s2.api import opened
 from d3s2.base.errors import D3S2Error
+from d3s2.base.files import locked
 from d3s2.base.progress import SILENT
 from d3s2.base.runtime import is_first_process, pick_device, stopwatch
 from d3s2.recipes import load_run
+from d3s2.report.ablation import ablation_table
 from d3s2.report.tables import results_table, to_markdown
 from d3s2.selection.picks import explain
+from d3s2.stages.ablate import Grid, ablate, plan_ablation
 from d3s2.stages.config import RunConfig
 from d3s2.stages.distill import distill_run
 from d3s2.stages.doctor import examine
@@ -28,6 +31,7 @@ from d3s2.stages.plan import make_plan
 from d3s2.stages.report import write_report
 from d3s2.stages.run import Run
 from d3s2.stages.select import census_of, select
+from d3s2.stages.variants import AXES, plan_variants
 from d3s2.store.export import export as export_set
 from d3s2.store.verify import Verification
 from d3s2.store.verify import verify as verify_set
@@ -92,6 +96,38 @@ def evaluate_command(
 ) -> None:
     """Students on random / balanced / distilled / all real; distils first where that is not done."""
     _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
+
+
+@app.command(name="ablate")
+def ablate_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/ablation"),
+    axis: Annotated[
+        list[str] | None, typer.Option(help=f"What to vary: {', '.join(AXES)}; may be repeated. Default: parts.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="A free axis, for example synthesize.steps=12,24; may be repeated.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="What students are scored on: choose on val, report on test.")] = "val",
+    device: Device = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
+    config = _config(recipe, overrides, seed)
+    grid, chosen = Grid(config, plan_variants(config, axis or (), vary or ()), split), pick_device(device)
+    if dry_run:
+        plan = plan_ablation(grid, chosen)
+        _print_json(asdict(plan)) if as_json else _print(plan.as_text())
+        return
+    with locked(out):
+        found = ablate(grid, out, chosen, progress_for_people(), _called())
+    if as_json:
+        _print_json(asdict(found))
+    else:
+        _print(f"{to_markdown(ablation_table(found))}\nThe tables are {out}/ablation-{split}.*")
 
 
 @app.command(name="census")

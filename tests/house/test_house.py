@@ -15,6 +15,7 @@ from d3s2.stages.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
+    "ablate",
     "census",
     "demo",
     "distill",

@@ -37,8 +37,24 @@ ROWS = "records.parquet"
 
 def evaluate(run: Run, command: str = "") -> Results:
     """Trains the students that are not there yet and writes tables, records and judges.json into the run's folder."""
+    results, rows = compare_sets(run, run.folder, command)
+    folder = run.folder
+    write_student_rows(folder / ROWS, rows, results.class_names)
+    write_results(folder / RESULTS, results)
+    _write_tables(folder, results)
+    distilled = [name for name in run.config.evaluate.sets if name.startswith("distilled")]
+    judge_sets(run, {name: _folder_of(run, name) for name in distilled})
+    return results
+
+
+def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, list[StudentRow]]:
+    """Trains and scores the students of a run.
+
+    Args:
+        folder: that keeps students; those that are in it are not trained again, whichever run asked for them.
+    """
     census = census_of(run)
-    config, folder = run.config.evaluate, run.folder
+    config = run.config.evaluate
     jobs = list(_jobs(run, choose_masks(run, census, "class-balanced").ids))
     records = train_students(jobs, folder, num_workers(config.workers, run.device), run.progress)
     tail = rarest_classes(census.images_per_class)
@@ -58,12 +74,7 @@ def evaluate(run: Run, command: str = "") -> Results:
         command=command,
         versions=versions(),
     )
-    write_student_rows(folder / ROWS, rows, census.class_names)
-    write_results(folder / RESULTS, results)
-    _write_tables(folder, results)
-    distilled = [name for name in config.sets if name.startswith("distilled")]
-    judge_sets(run, {name: _folder_of(run, name) for name in distilled})
-    return results
+    return results, rows
 
 
 def random_ids(run: Run, num_masks: int, seed: int) -> tuple[str, ...]:

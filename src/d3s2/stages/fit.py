@@ -92,7 +92,7 @@ def _loaded_teacher(run: Run, source: str | Path) -> Segmenter:
 
 def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
     """The feature bank of the training split under this teacher."""
-    path, config = run.models / "bank.safetensors", run.config.teacher
+    config = run.config.teacher
     layers = default_layers(teacher) if config.layers is None else config.layers
     provenance = {
         "data": run.data_digest,
@@ -102,6 +102,8 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
         "size": "x".join(map(str, run.config.data.size)),
         "size seen": str(config.size_px or "the same"),
     }
+    # Variants of one run share the folder, and may look at other layers.
+    path = run.models / f"bank-{sha256_text(str(provenance))[:12]}.safetensors"
     if not path.exists():
         batches = _unit_batches(run.train_pairs, run.device)
         count = -(-len(run.train_pairs) // BANK_BATCH)

@@ -32,17 +32,24 @@ class Run:
         folder: everything that the run writes.
         device: where networks run.
         progress: where it tells of itself.
+        shared: folder of census and fitted models that several runs use; None keeps them in the run's own.
     """
 
     config: RunConfig
     folder: Path
     device: torch.device
     progress: Progress = SILENT
+    shared: Path | None = None
+
+    @property
+    def base(self) -> Path:
+        """Where census and models lie."""
+        return self.shared or self.folder
 
     @property
     def models(self) -> Path:
         """Folder of what was fitted."""
-        return self.folder / "models"
+        return self.base / "models"
 
     @property
     def autocast(self) -> torch.dtype | None:
@@ -81,8 +88,10 @@ def resolve_source(source: str) -> str:
     return str(PRETRAINED / source.removeprefix(SHIPPED)) if source.startswith(SHIPPED) else source
 
 
-def open_run(config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT) -> Run:
-    """Begins a run in `folder`, or goes on with the one that is there.
+def open_run(
+    config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT, shared: Path | None = None
+) -> Run:
+    """Begins a run in `folder`, or goes on with the one that is there; `shared` as in Run.
 
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.
@@ -98,7 +107,7 @@ def open_run(config: RunConfig, folder: Path, device: torch.device, progress: Pr
             )
         progress.say(f"{folder} is there already: goes on with it")
     write_json(path, config.model_dump(mode="json"))
-    return Run(config, folder, device, progress)
+    return Run(config, folder, device, progress, shared)
 
 
 def read_config(folder: Path) -> RunConfig:

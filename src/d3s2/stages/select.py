@@ -23,7 +23,7 @@ def census_of(run: Run) -> MaskCensus:
     """Pixel counts of the training split, cached in the run's folder."""
     return take_census(
         run.train_data,
-        run.folder / CENSUS,
+        run.base / CENSUS,
         workers=num_cores() if len(run.train_data.ids) >= MANY_MASKS else 0,
         skip_bad=run.config.select.skip_bad,
         progress=run.progress,
