@@ -134,6 +134,8 @@ def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryR
 def _asked(run: Run, selection: Selection) -> dict[str, str]:
     config, guidance = run.config, run.config.synthesize.guidance
     source = config.generator.settings.get("model", "fitted on the training split")
+    if config.generator.tune is not None:
+        source = f"{source}, its ControlNet fitted on the training split"
     return {
         "Data": f"{run.train_data.name}, {len(run.train_data.ids):,} pairs, {run.train_data.space.num_classes} classes",
         "Budget": f"{len(selection.ids)} masks by {selection.method} selection",
