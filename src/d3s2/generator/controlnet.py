@@ -184,8 +184,9 @@ def palette_of(source: str) -> str:
     if card is not None and card.palette is not None:
         return card.palette
     raise UsageError(
-        f"generator.palette is not set, and the colours that {source} was fitted with are not known: set it to one of "
-        f"{', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's own colours."
+        f"generator.settings.palette is not set, and the colours that {source} was fitted with are not known: set it "
+        f"to one of {', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's "
+        "own colours."
     )
 
 
@@ -199,8 +200,8 @@ def _assembled(
     colours = colour_table(space, palette, settings.class_names, settings.shared_colours)
     if settings.rarity is not None and len(settings.rarity) != space.num_classes:
         raise ModelError(
-            f"generator.rarity has {len(settings.rarity)} numbers for {space.num_classes} classes of {space.name}; "
-            "give one each."
+            f"generator.settings.rarity has {len(settings.rarity)} numbers for {space.num_classes} classes of "
+            f"{space.name}; give one each."
         )
     parts = load_stable_diffusion(settings, device)
     controlnet = make(parts)

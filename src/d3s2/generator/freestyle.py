@@ -137,8 +137,8 @@ def load_freestyle(settings: FreestyleSettings, space: LabelSpace, device: torch
     """Stable Diffusion with rectified attention; raises ModelError where weights are missing or do not fit."""
     if settings.compute.attention_slicing:
         raise ModelError(
-            "generator.compute.attention_slicing: rectified attention runs on fused attention and cannot be sliced; "
-            "leave it out."
+            "generator.settings.compute.attention_slicing: rectified attention runs on fused attention and cannot be "
+            "sliced; leave it out."
         )
     parts = load_stable_diffusion(settings, device)
     if settings.checkpoint is not None:
@@ -153,7 +153,7 @@ def _tokens_of(text: str, parts: StableDiffusion) -> tuple[int, ...]:
     if len(tokens) > parts.max_tokens - 2:
         raise ModelError(
             f"Class '{text[:40]}...' takes {len(tokens)} tokens, the text encoder reads {parts.max_tokens - 2} at "
-            "once; give it a shorter name in generator.words."
+            "once; give it a shorter name in generator.settings.words."
         )
     return tokens
 
@@ -185,8 +185,8 @@ def _take_weights(parts: StableDiffusion, path: Path) -> None:
     except (RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
             f"{path}: these weights do not fit the model that they should go into "
-            f"({' '.join(str(error).split())[:160]}); set generator.model to the Stable Diffusion that they were "
-            "fitted from (1.4 for FreestyleNet's)."
+            f"({' '.join(str(error).split())[:160]}); set generator.settings.model to the Stable Diffusion that they "
+            "were fitted from (1.4 for FreestyleNet's)."
         ) from None
 
 

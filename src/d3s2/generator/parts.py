@@ -102,7 +102,7 @@ def _refuse_pickles(source: str, subfolder: str | None) -> None:
     if found and not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"{found[0]}: these weights are pickled, and a pickle can run any code when it is read; convert them to "
-            "safetensors, or set generator.pickled to true if you trust where they come from."
+            "safetensors, or set generator.settings.pickled to true if you trust where they come from."
         )
 
 

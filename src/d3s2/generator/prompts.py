@@ -56,8 +56,8 @@ def prompt_of(
 
     if count_tokens(filled([])) > max_tokens:
         raise ModelError(
-            f"generator.template alone takes {count_tokens(filled([]))} tokens, the text encoder reads {max_tokens}; "
-            "shorten it."
+            f"generator.settings.template alone takes {count_tokens(filled([]))} tokens, the text encoder reads "
+            f"{max_tokens}; shorten it."
         )
     if count_tokens(filled([*present])) <= max_tokens:
         return filled([*present])

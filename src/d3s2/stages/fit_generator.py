@@ -1,6 +1,7 @@
 """Stage fit, the generator: loaded by its kind, fitted on the training split, or a ControlNet fine-tuned on it."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from accelerate import PartialState
 from PIL import Image
 
-from d3s2.base.config import build
+from d3s2.base.config import Config, build
 from d3s2.base.files import writing
 from d3s2.base.names import choose
 from d3s2.base.seeds import torch_generator
@@ -34,6 +35,7 @@ from d3s2.generator.sample import Sampling, sample
 from d3s2.stages.config import ControlNetFitConfig, GeneratorConfig
 from d3s2.stages.fitted import is_fitted, write_fitted
 from d3s2.stages.run import Run, resolve_source
+from d3s2.stages.select import census_of
 
 PREVIEW_MASKS = 6
 
@@ -42,7 +44,8 @@ def make_generator(run: Run, *, half: bool = False) -> Generator:
     """The layout-to-image model of a run; what is fitted is kept in its folder, in float16 where `half` says so."""
     config, folder = run.config.generator, run.models / "generator"
     loader = choose(GENERATORS, config.kind, "generator")
-    settings = build(loader.settings, _settings_of(config, folder), "generator.settings")
+    values = _with_rarity(run, loader.settings, _settings_of(config, folder))
+    settings = build(loader.settings, values, "generator.settings")
     if config.is_fitted_here and not is_fitted(folder):
         if config.tune is not None:
             _fit_controlnet(run, config.tune, folder, half)
@@ -63,6 +66,16 @@ def _settings_of(config: GeneratorConfig, folder: Path) -> dict[str, Any]:
     return values
 
 
+def _with_rarity(run: Run, settings: type[Config], values: dict[str, Any]) -> dict[str, Any]:
+    """With the number of masks that hold each class, where prompts ask how rare classes are and nothing is given."""
+    if "rarity" not in settings.model_fields or values.get("rarity") is not None:
+        return values
+    # Where several processes fine-tune together, one counts the masks, and the others read what it counted.
+    together = run.config.generator.tune is not None
+    with PartialState().main_process_first() if together else nullcontext():
+        return values | {"rarity": census_of(run).images_per_class.tolist()}
+
+
 def _palette(values: Mapping[str, Any]) -> str:
     """A ControlNet keeps the colours that it was fitted with; a new one learns the label space's own."""
     start = values.get("controlnet")
@@ -70,7 +83,7 @@ def _palette(values: Mapping[str, Any]) -> str:
 
 
 def _fit_controlnet(run: Run, config: ControlNetFitConfig, folder: Path, half: bool) -> None:
-    values, seed = run.config.generator.settings, run.config.seed
+    values, seed = _with_rarity(run, ControlNetSettings, run.config.generator.settings), run.config.seed
     start = values.get("controlnet")
     settings = build(
         ControlNetSettings,
