@@ -1,6 +1,9 @@
 """What is known of published networks: id, licence, size, and how to get them to an offline machine."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
 
 FILES = ("*.json", "*.safetensors")
 
@@ -55,6 +58,11 @@ NETWORK_CARDS: dict[str, NetworkCard] = {
     )
 }
 """The networks that recipes and docs name, by id."""
+
+
+def is_cached(card: NetworkCard, cache: Path | None = None) -> bool:
+    """Whether the network is in the Hugging Face cache of this machine (or in `cache`)."""
+    return isinstance(try_to_load_from_cache(card.model_id, "config.json", cache_dir=cache), str)
 
 
 def describe(model_id: str) -> str:

@@ -1,26 +1,28 @@
 """What this machine has, which models and data are found, what is missing and how to get it."""
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.runtime import autocast_dtype, hardware, versions
 from d3s2.data.catalogue import DATASETS
 from d3s2.data.inspection import DatasetReport, inspect_dataset
-from d3s2.generator.model_cards import MODEL_CARDS
+from d3s2.generator import model_cards
+from d3s2.nets import network_cards
 from d3s2.stages.run import PRETRAINED
 
-CACHE = Path.home() / ".cache" / "huggingface" / "hub"
 SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
 
 
 @dataclass(frozen=True)
 class ModelFinding:
-    """One published model and whether it is in the local cache."""
+    """One published model or network and whether it is in the local cache."""
 
     model_id: str
     part: str
@@ -40,7 +42,9 @@ class Examination:
     training_format: str
     shipped: dict[str, bool]
     extras: dict[str, bool]
+    cache: str
     models: tuple[ModelFinding, ...]
+    networks: tuple[ModelFinding, ...]
     datasets: dict[str, str]
     dataset: DatasetReport | None
 
@@ -56,13 +60,13 @@ class Examination:
         lines += ["Versions", "  " + ", ".join(f"{name} {number}" for name, number in self.versions.items())]
         lines += ["Shipped networks", *(f"  {_mark(there)} {name}" for name, there in self.shipped.items())]
         lines += ["Optional packages", *(f"  {_mark(there)} {name}" for name, there in self.extras.items())]
-        lines += [f"Models in {CACHE}"]
-        for model in self.models:
-            lines.append(
-                f"  {_mark(model.found)} {model.model_id}: {model.part}, {model.licence}, {model.download_gib:g} GiB"
-            )
-            if not model.found:
-                lines.append(f"      where there is a network: {model.how_to_get}")
+        lines += [f"Parts of generators in {self.cache}", *_finding_lines(self.models)]
+        lines += [f"Segmentation networks in {self.cache}", *_finding_lines(self.networks)]
+        if not all(finding.found for finding in (*self.models, *self.networks)):
+            lines += [
+                "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
+                "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
+            ]
         lines += ["Data sets (examine one with --dataset NAME --root DIR)"]
         lines += [f"  {name:<14} {title}" for name, title in self.datasets.items()]
         if self.dataset is not None:
@@ -80,19 +84,27 @@ def examine(dataset: str | None = None, root: Path | None = None, progress: Prog
         training_format=str(format_ or torch.float32).removeprefix("torch."),
         shipped={name: (PRETRAINED / name / "config.json").is_file() for name in SHIPPED_NETWORKS},
         extras={"datasets": importlib.util.find_spec("datasets") is not None},
-        models=tuple(
-            ModelFinding(
-                card.model_id, card.part, card.licence, card.download_gib, _in_cache(card.model_id), card.how_to_get
-            )
-            for card in MODEL_CARDS.values()
-        ),
+        cache=constants.HF_HUB_CACHE,
+        models=tuple(_finding(card, model_cards.is_cached(card)) for card in model_cards.MODEL_CARDS.values()),
+        networks=tuple(_finding(card, network_cards.is_cached(card)) for card in network_cards.NETWORK_CARDS.values()),
         datasets={name: known.title for name, known in DATASETS.items()},
         dataset=None if dataset is None else inspect_dataset(dataset, root, progress=progress),
     )
 
 
-def _in_cache(model_id: str) -> bool:
-    return (CACHE / f"models--{model_id.replace('/', '--')}").is_dir()
+def _finding(card: model_cards.ModelCard | network_cards.NetworkCard, found: bool) -> ModelFinding:
+    return ModelFinding(card.model_id, card.part, card.licence, card.download_gib, found, card.how_to_get)
+
+
+def _finding_lines(findings: Sequence[ModelFinding]) -> list[str]:
+    lines = []
+    for one in findings:
+        lines.append(
+            f"  {_mark(one.found)} {one.model_id}: {one.part}; licence {one.licence}; {one.download_gib:g} GiB"
+        )
+        if not one.found:
+            lines.append(f"      {one.how_to_get}")
+    return lines
 
 
 def _mark(there: bool) -> str:

@@ -1,0 +1,64 @@
+"""What `d3s2 doctor` says on a machine without network and models, by its text."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from tiny_run import call
+
+from d3s2.generator.model_cards import MODEL_CARDS
+from d3s2.nets.network_cards import NETWORK_CARDS
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, and no way to the hub."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_everything_that_is_missing_is_named_with_licence_size_and_the_way_to_get_it(
+    capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    assert call("doctor") == 0
+    said = capsys.readouterr().out
+    generators, networks = said.split(f"Segmentation networks in {cache}\n")
+    assert f"Parts of generators in {cache}\n" in generators
+    for text, cards in ((generators, MODEL_CARDS), (networks, NETWORK_CARDS)):
+        for card in cards.values():
+            line = f"  [ ] {card.model_id}: {card.part}; licence {card.licence}; {card.download_gib:g} GiB\n"
+            assert f"{line}      {card.how_to_get}\n" in text
+    assert "copy the folder here, and give its path instead of the id." in networks
+
+
+def test_one_network_in_full(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor") == 0
+    assert (
+        "  [ ] openmmlab/upernet-swin-tiny: UPerNet Swin-T, ADE20K; licence MIT; 0.22 GiB\n"
+        "      hf download openmmlab/upernet-swin-tiny --include '*.json' --include '*.safetensors' "
+        "--local-dir upernet-swin-tiny\n"
+    ) in capsys.readouterr().out
+
+
+def test_what_is_there_is_marked_and_not_explained(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    for model_id in ("nvidia/mit-b0", "madebyollin/taesd"):
+        stored = cache / f"models--{model_id.replace('/', '--')}"
+        for path, text in {"refs/main": "abc", "snapshots/abc/config.json": "{}"}.items():
+            (stored / path).parent.mkdir(parents=True)
+            (stored / path).write_text(text, encoding="utf-8")
+    assert call("doctor") == 0
+    said = capsys.readouterr().out
+    assert "  [x] nvidia/mit-b0: " in said
+    assert "  [x] madebyollin/taesd: " in said
+    assert "hf download nvidia/mit-b0" not in said
+    assert "hf download madebyollin/taesd" not in said
+
+
+def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [network["model_id"] for network in found["networks"]] == list(NETWORK_CARDS)
+    assert [model["model_id"] for model in found["models"]] == list(MODEL_CARDS)
+    assert not any(network["found"] for network in found["networks"])
