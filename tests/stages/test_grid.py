@@ -1,13 +1,25 @@
 """The grid of an evaluation: sets x architectures x seeds, one table."""
 
 import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_run import TINY, call
 
 from d3s2.report.records import read_results
-from d3s2.report.student_rows import read_student_rows
+from d3s2.report.student_rows import StudentRow, read_student_rows
+from d3s2.store.items import ItemFacts
+from d3s2.store.reader import DistilledSet
+from d3s2.store.soft import soften
+from d3s2.store.writer import SetWriter
 
 SETS = ("random", "distilled", "all")
 STUDENTS = ("compact-unet", "segformer-b0")
@@ -52,6 +64,59 @@ def test_the_table_has_a_row_a_set_and_student(grid: Path) -> None:
     assert "boundary IoU" in (grid / "results.tex").read_text()
 
 
+def scores(folder: Path) -> list[StudentRow]:
+    """Every row of the table without what a clock says."""
+    rows, _ = read_student_rows(folder / "records.parquet")
+    return [replace(row, wall_s=0.0, peak_memory_gib=0.0) for row in rows]
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process is there and not merely waiting to be collected."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children(process_id: int) -> list[int]:
+    """Processes that a process started."""
+    found = Path(f"/proc/{process_id}/task/{process_id}/children")
+    return [int(word) for word in found.read_text().split()] if found.exists() else []
+
+
+def waited_for(condition: Callable[[], bool], limit_s: float = 400) -> bool:
+    until = time.monotonic() + limit_s
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_killed_twice_and_resumed_gives_the_table_of_one_run(grid: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    shutil.copytree(grid, killed, ignore=shutil.ignore_patterns("students", "results.*", "*.parquet.part"))
+    # several workers: those of a killed process must not live on and work in its folder
+    for records, workers in ((2, 2), (7, 1)):
+        asked = (*GRID, f"evaluate.workers={workers}", "evaluate.checkpoint_s=0")
+        command = [sys.executable, "-m", "d3s2.cli", "evaluate", "scenes", *asked, "--out", str(killed)]
+        with subprocess.Popen(
+            [*command, "--device", "cpu"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+
+            def some_are_done(records: int = records, process: subprocess.Popen[bytes] = process) -> bool:
+                return len(list((killed / "students").glob("[!.]*.json"))) >= records or process.poll() is not None
+
+            waited_for(some_are_done)
+            started = children(process.pid)
+            process.send_signal(signal.SIGKILL)
+        assert len(list((killed / "students").glob("[!.]*.json"))) >= records
+        assert not (killed / "results.json").exists()
+        assert waited_for(lambda started=started: not any(map(alive, started)))
+    assert call("evaluate", "scenes", *GRID, "--out", str(killed), "--device", "cpu") == 0
+    assert scores(killed) == scores(grid)
+    assert not list((killed / "students").glob("*.pt"))
+
+
 def test_another_architecture_more_trains_only_its_own_students(grid: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()}
     assert len(before) == len(SETS) * len(STUDENTS) * 2
@@ -60,3 +125,53 @@ def test_another_architecture_more_trains_only_its_own_students(grid: Path) -> N
     after = {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()}
     assert {name: after[name] for name in before} == before
     assert len(after) == len(before) + 1
+
+
+def soft_copy(source: Path, folder: Path) -> None:
+    """The distilled set of a run once more, with soft labels: a folder made elsewhere."""
+    distilled = DistilledSet(source)
+    writer = SetWriter(folder, "elsewhere", distilled.space)
+    for item_id in distilled.ids:
+        mask, facts = distilled.mask(item_id), ItemFacts(source_id=item_id, seed=0)
+        shares = (mask == [[[index]] for index in range(distilled.space.num_classes)]) * 0.9 + 0.01
+        writer.write(item_id, distilled.image(item_id), mask, facts, soften(shares, cell_px=4))
+    writer.finish(
+        {key: distilled.manifest[key] for key in ("config", "inputs", "models", "versions", "commit", "cost")}
+    )
+
+
+def test_other_selections_mixes_and_folders_from_elsewhere_are_sets_too(grid: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    soft_copy(grid, elsewhere)
+    names = ["rarest-first", "balanced+distilled", "all+distilled", f"{elsewhere}", f"balanced+{elsewhere}-soft"]
+    asked = (f"evaluate.sets={json.dumps(names)}", "evaluate.architectures=[compact-unet]", "evaluate.seeds=1")
+    inference = "evaluate.inference={window_px: [32, 32], stride_px: [16, 16]}"
+    assert call("evaluate", "scenes", *GRID, *asked, inference, "--out", str(grid), "--device", "cpu") == 0
+    rows = {row.name: row for row in read_results(grid / "results.json").sets}
+    assert [rows[name].items for name in names] == [5, 10, 29, 5, 10]
+    labels = sum(path.stat().st_size for path in (elsewhere / "soft").iterdir())
+    assert rows[names[4]].bytes == rows["balanced+distilled"].bytes + labels
+    assert rows[names[4]].miou_per_seed != rows["balanced+distilled"].miou_per_seed
+    assert "balanced real + distilled" in (grid / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("distilled-soft", "has no soft labels, or not for every item"), ("./nowhere/else", "there is no such folder")],
+)
+def test_a_set_that_is_not_there_is_a_sentence(
+    name: str, sentence: str, grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("evaluate", "scenes", *GRID, f"evaluate.sets=['{name}']", "--out", str(grid), "--device", "cpu") == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_damaged_set_from_elsewhere_is_refused(
+    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soft_copy(grid, tmp_path / "elsewhere")
+    image = next((tmp_path / "elsewhere" / "images").iterdir())
+    image.write_bytes(image.read_bytes()[:-20])
+    asked = f"evaluate.sets=['{tmp_path / 'elsewhere'}']"
+    assert call("evaluate", "scenes", *GRID, asked, "--out", str(grid), "--device", "cpu") == 1
+    assert "is not sound (" in capsys.readouterr().err

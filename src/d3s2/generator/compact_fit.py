@@ -21,11 +21,11 @@ from diffusers.training_utils import EMAModel
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from d3s2.base.checkpoint import Checkpoint
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
 from d3s2.generator.autoencoders import Autoencoder, encode
-from d3s2.generator.checkpoint import Checkpoint
 from d3s2.generator.compact import CompactGenerator
 
 SMALLEST_TIME = 0.05  # below it the velocity loss would weigh one pixel's rounding over the picture

@@ -33,11 +33,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d3s2.base.checkpoint import Checkpoint
 from d3s2.base.errors import ModelError, NumericError, UsageError
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, to_unit
-from d3s2.generator.checkpoint import Checkpoint
 from d3s2.generator.controlnet import ControlNetGenerator, predicted
 
 PRECISIONS: dict[torch.dtype | None, str] = {None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}

@@ -13,7 +13,7 @@ from d3s2.base.names import choose
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.segmenter import Segmentation
-from d3s2.nets.trainable import group_parameters
+from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, with_soft
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,22 @@ class AdaptedSegmenter(nn.Module):
             scores=merge_scores(scores, self.groups), features={name: heard[name] for name in self.layers}
         )
 
-    def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
+    ) -> Float[Tensor, ""]:
         name = self.family.network.__name__
         if self.family.loss is None:
             raise ModelError(f"{name} serves as a teacher only; train another architecture.")
         if self.groups != tuple((label,) for label in range(self.network.config.num_labels)):
             raise ModelError(f"{name}: labels are mapped to classes, so it cannot be trained on them; make a new one.")
-        return self.family.loss(self.network, self.preprocessing(images), masks)
+        hard = self.family.loss(self.network, self.preprocessing(images), masks)
+        # a family's own loss may not come from its scores, so soft labels take a pass of their own
+        return hard if soft is None else with_soft(hard, self(images).scores, masks, soft)
 
-    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        return group_parameters(self.network, lr, weight_decay, backbone=self.family.backbone)
+    def parameter_groups(
+        self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
+    ) -> list[dict[str, Any]]:
+        return group_parameters(self.network, lr, weight_decay, self.family.backbone, backbone_share)
 
 
 @contextmanager

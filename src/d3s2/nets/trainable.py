@@ -1,6 +1,7 @@
 """The contract of a network that learns, and the two rules that all of them share."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
@@ -14,18 +15,37 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.modules
 EMBEDDING_WORDS = ("relative_position_bias", "position_embed", "level_embed")
 
 
+@dataclass(frozen=True)
+class SoftTargets:
+    """What a batch teaches beside its masks.
+
+    Args:
+        probabilities: of each class at each pixel; sum to one over c.
+        weight: share of the loss, above 0 and at most 1; the masks have the rest.
+    """
+
+    probabilities: Float[Tensor, "b c h w"]
+    weight: float
+
+
 @runtime_checkable
 class Trainable(Protocol):
     """A `Segmenter` that says what its loss is and how fast each of its parts learns."""
 
-    def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
+    ) -> Float[Tensor, ""]:
         """The training loss of RGB images in 0..1 on masks of train ids; pixels of 255 have no part in it.
+
+        With `soft`, (1 - weight) of it and weight times the cross entropy of the scores with the distributions.
 
         Draws (dropout, sampled points) come from torch's default generator: fork and seed it around the call.
         """
 
-    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for an optimiser: the backbone at a tenth of `lr`, no decay on norms and embeddings."""
+    def parameter_groups(
+        self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
+    ) -> list[dict[str, Any]]:
+        """Groups for an optimiser: the backbone at `backbone_share` of `lr`, no decay on norms and embeddings."""
 
 
 def mean_cross_entropy(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
@@ -34,13 +54,33 @@ def mean_cross_entropy(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b
     return total / (masks != IGNORE).sum().clamp(min=1)
 
 
+def mean_soft_cross_entropy(
+    scores: Float[Tensor, "b c h w"], probabilities: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]
+) -> Float[Tensor, ""]:
+    """Cross entropy with a distribution, in float32, averaged over the pixels that are not 255 in the masks."""
+    losses = F.cross_entropy(scores.float(), probabilities.float(), reduction="none")
+    counted = masks != IGNORE
+    return losses.where(counted, 0).sum() / counted.sum().clamp(min=1)
+
+
+def with_soft(
+    hard: Float[Tensor, ""], scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets
+) -> Float[Tensor, ""]:
+    """The loss on the masks mixed with that on soft labels."""
+    return (1 - soft.weight) * hard + soft.weight * mean_soft_cross_entropy(scores, soft.probabilities, masks)
+
+
 def group_parameters(
-    network: nn.Module, lr: float, weight_decay: float, backbone: str | None = None
+    network: nn.Module,
+    lr: float,
+    weight_decay: float,
+    backbone: str | None = None,
+    backbone_share: float = BACKBONE_LR_SHARE,
 ) -> list[dict[str, Any]]:
     """Groups for an optimiser.
 
     Args:
-        backbone: dotted name of the part that learns at a tenth of `lr`. None: everything learns alike.
+        backbone: dotted name of the part that learns at `backbone_share` of `lr`. None: everything learns alike.
 
     Source: the training recipe of Mask2Former (arXiv 2112.01527).
     """
@@ -48,7 +88,7 @@ def group_parameters(
     for name, parameter, plain in _parameters(network):
         inside = backbone is not None and name.startswith(f"{backbone}.")
         key = f"{'backbone' if inside else 'head'}{'' if plain else ' without decay'}"
-        rate = lr * BACKBONE_LR_SHARE if inside else lr
+        rate = lr * backbone_share if inside else lr
         group = groups.setdefault(
             key, {"name": key, "params": [], "lr": rate, "weight_decay": weight_decay if plain else 0.0}
         )

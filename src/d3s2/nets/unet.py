@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.nets.segmenter import Segmentation
-from d3s2.nets.trainable import group_parameters, mean_cross_entropy
+from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, mean_cross_entropy, with_soft
 
 PACK = 2
 NUM_LEVELS = 4
@@ -60,10 +60,16 @@ class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scores = F.pixel_shuffle(self.head(x), PACK)
         return Segmentation(scores=scores[..., :height, :width], features=features)
 
-    def loss(self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
-        return mean_cross_entropy(self(images).scores, masks)
+    def loss(
+        self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
+    ) -> Float[Tensor, ""]:
+        scores = self(images).scores
+        hard = mean_cross_entropy(scores, masks)
+        return hard if soft is None else with_soft(hard, scores, masks, soft)
 
-    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
+    ) -> list[dict[str, Any]]:
         return group_parameters(self, lr, weight_decay)
 
 

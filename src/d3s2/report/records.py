@@ -27,6 +27,18 @@ SETS = {
 """Names of sets in the order of tables, and what readers are shown."""
 
 
+JOINT, SOFT_END = "+", "-soft"
+
+
+def set_title(name: str) -> str:
+    """What readers are shown for the name of a set, for example 'balanced real + distilled, soft labels'."""
+    titles = []
+    for part in name.split(JOINT):
+        plain = part.removesuffix(SOFT_END)
+        titles.append(SETS.get(plain, plain) + (", soft labels" if plain != part else ""))
+    return f" {JOINT} ".join(titles)
+
+
 @dataclass(frozen=True)
 class SetResult:
     """How well one set trains one student.
@@ -109,10 +121,10 @@ class Results:
         return tuple(dict.fromkeys(row.student for row in self.sets))
 
     def of(self, student: str) -> tuple[SetResult, ...]:
-        """The rows of one student, in the order of SETS."""
+        """The rows of one student, in the order of SETS; other sets stand before that of all real data."""
         rank = {name: index for index, name in enumerate(SETS)}
         rows = [row for row in self.sets if row.student == student]
-        return tuple(sorted(rows, key=lambda row: rank.get(row.name, len(rank))))
+        return tuple(sorted(rows, key=lambda row: rank.get(row.name, rank["all"] - 0.5)))
 
     def row(self, name: str, student: str) -> SetResult | None:
         """One row, or None where that set was not evaluated."""

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from d3s2.report.records import SETS, Results, SetResult
+from d3s2.report.records import Results, SetResult, set_title
 
 NONE = "–"
 
@@ -48,7 +48,7 @@ def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
     over_random = results.ratio(row.name, "random", row.student)
     of_all = results.ratio(row.name, "all", row.student)
     return (
-        SETS.get(row.name, row.name),
+        set_title(row.name),
         f"{row.items:,}",
         size_text(row.bytes),
         measured(row.miou_mean, row.miou_std) if row.failure is None else "failed",
@@ -64,7 +64,7 @@ def metrics_table(results: Results) -> Table:
 
     def cells(row: SetResult) -> tuple[str, ...]:
         scores = ((getattr(row, f"{key}_mean"), getattr(row, f"{key}_std")) for key in METRICS)
-        return (SETS.get(row.name, row.name), *(measured(mean, std) for mean, std in scores))
+        return (set_title(row.name), *(measured(mean, std) for mean, std in scores))
 
     return _set_table(results, ("set", *METRICS.values()), cells)
 
@@ -81,9 +81,7 @@ def _set_table(results: Results, headers: tuple[str, ...], cells: Callable[[SetR
         rows=tuple(lines),
         numeric=tuple(header not in ("student", "set") for header in headers),
         emphasis=tuple(index for index, row in enumerate(rows) if row.name == "distilled"),
-        notes=tuple(
-            f"{SETS.get(row.name, row.name)} with {row.student} failed: {row.failure}." for row in rows if row.failure
-        ),
+        notes=tuple(f"{set_title(row.name)} with {row.student} failed: {row.failure}." for row in rows if row.failure),
     )
 
 
@@ -95,7 +93,7 @@ def class_table(results: Results, student: str) -> Table:
         (name, "tail" if index in tail else "", *(measured(row.iou_per_class[index], None) for row in rows))
         for index, name in enumerate(results.class_names)
     ]
-    headers = ("class", "", *(SETS.get(row.name, row.name) for row in rows))
+    headers = ("class", "", *(set_title(row.name) for row in rows))
     return Table(headers, tuple(lines), (False, False, *[True] * len(rows)))
 
 

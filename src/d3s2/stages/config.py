@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.names import choose
@@ -11,10 +11,12 @@ from d3s2.data.dataset import Fit
 from d3s2.generator.guidance import Mode
 from d3s2.nets.fresh import ARCHITECTURES
 from d3s2.selection.coverage import CoverageKind
+from d3s2.stages.set_names import checked
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+SetName = Annotated[str, AfterValidator(checked)]
 
 
 class DataConfig(Config):
@@ -76,8 +78,37 @@ class TrainConfig(Config):
     lr: Annotated[float, Field(gt=0)] = 2e-3
     width: Positive = 16
     """Channels of the compact U-Net's finest level, a multiple of 8."""
-    zoom: tuple[float, float] = (0.75, 1.5)
+    backbone_lr_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of `lr` at which the backbone of a network of transformers learns; a compact U-Net has none."""
+    weight_decay: NotNegative = 0.01
+    """Of AdamW; norms and embeddings do not decay."""
+    warmup_share: Share = 0.05
+    """Share of the iterations over which the rate rises; at least one step."""
+    poly_power: Annotated[float, Field(gt=0)] = 0.9
+    """Of the polynomial decay to 0 that follows."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of a step's gradient."""
+    accumulate: Positive = 1
+    """Parts of a batch that go through the network one after another: less memory, for pixel losses the same step."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the network in training and prediction; auto takes what the device does well, losses are float32."""
+    zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    """Smallest and largest scale, drawn evenly in its logarithm."""
+    crop_px: tuple[Positive, Positive] | None = None
+    """Height and width of what is cut out of the zoomed pair, anywhere in it; null keeps the working size."""
+    shift: Share = 0.15
+    """Largest shift as a share of the side; without effect where there is a crop."""
     flip: bool = True
+    light: Share = 0.25
+    """Brightness and contrast vary by factors 1 +- light."""
+    colour: Share = 0.1
+    """Each colour channel varies by a factor 1 +- colour."""
+
+    @model_validator(mode="after")
+    def _ordered_zoom(self) -> "TrainConfig":
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError("zoom must be [smallest, largest] scale")
+        return self
 
 
 class TeacherConfig(Config):
@@ -252,6 +283,9 @@ class ArchitectureConfig(Config):
     """This and what follows: null is what `evaluate.train` says."""
     batch: Positive | None = None
     lr: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: NotNegative | None = None
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    accumulate: Positive | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -270,26 +304,49 @@ class ArchitectureConfig(Config):
 
     def protocol(self, train: TrainConfig) -> TrainConfig:
         """The protocol of this architecture's students: `train` with what is set here."""
-        own = self.model_dump(include={"iterations", "batch", "lr"}, exclude_none=True)
+        own = self.model_dump(exclude={"name", "label", "backbone"}, exclude_none=True)
         return train.model_copy(update=own)
+
+
+class InferenceConfig(Config):
+    """Prediction in windows that overlap, their scores averaged."""
+
+    window_px: tuple[Positive, Positive]
+    """Height and width; a smaller picture is padded to it."""
+    stride_px: tuple[Positive, Positive]
+    """Down and across, from one window to the next; at most the window."""
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> "InferenceConfig":
+        if any(stride > window for stride, window in zip(self.stride_px, self.window_px, strict=True)):
+            raise ValueError("stride_px is larger than window_px, so that pixels would be left out")
+        return self
 
 
 class EvaluateConfig(Config):
     """Students on every set, one protocol."""
 
-    sets: tuple[Literal["random", "balanced", "distilled-unguided", "distilled", "all"], ...] = (
-        "random",
-        "balanced",
-        "distilled-unguided",
-        "distilled",
-        "all",
-    )
+    sets: tuple[SetName, ...] = ("random", "balanced", "distilled-unguided", "distilled", "all")
+    """What is compared; docs/evaluation.md has the grammar of names, for example `balanced+distilled-soft`."""
+    soft_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the loss that soft labels have in sets with `-soft`; the mask has the rest."""
+    inference: InferenceConfig | None = None
+    """Sliding windows; null predicts whole images."""
     architectures: tuple[ArchitectureConfig, ...] = (ArchitectureConfig(name="compact-unet"),)
     """Each is trained on every set with every seed; the first one on all real data is the independent judge."""
     seeds: Positive = 3
     train: TrainConfig
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that train students side by side; 0 is one a core on a CPU, one on a GPU."""
+    """Processes that train students side by side; 0 is one a core on a CPU, one a GPU elsewhere."""
+    checkpoint_s: NotNegative = 120.0
+    """Seconds between checkpoints of a student; one that takes less leaves none."""
+
+    @model_validator(mode="after")
+    def _sets_differ(self) -> "EvaluateConfig":
+        twice = next((name for name in self.sets if self.sets.count(name) > 1), None)
+        if twice is not None or not self.sets:
+            raise ValueError(f"evaluate.sets names '{twice}' twice" if twice else "evaluate.sets is empty")
+        return self
 
     @model_validator(mode="after")
     def _labels_differ(self) -> "EvaluateConfig":

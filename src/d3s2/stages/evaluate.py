@@ -10,7 +10,6 @@ import torch
 
 from d3s2.base.files import sha256_text, write_text
 from d3s2.base.runtime import commit, hardware, versions
-from d3s2.base.seeds import numpy_generator
 from d3s2.data.dataset import stamp
 from d3s2.metrics import (
     boundary_iou_per_class,
@@ -26,10 +25,18 @@ from d3s2.report.student_rows import StudentRow, write_student_rows
 from d3s2.report.tables import metrics_table, results_csv, results_table, to_latex, to_markdown
 from d3s2.stages.judges import JUDGE, judge_sets
 from d3s2.stages.run import Run
-from d3s2.stages.select import census_of, choose_masks
-from d3s2.stages.students import StudentJob, StudentRecord, num_workers, train_students
-from d3s2.stages.synthesize import UNGUIDED
-from d3s2.store.reader import DistilledSet
+from d3s2.stages.select import census_of
+from d3s2.stages.set_names import HERE, parse_set
+from d3s2.stages.sets import Sets, set_folder
+from d3s2.stages.students import (
+    StudentJob,
+    StudentRecord,
+    checkpoint_path,
+    devices_for,
+    num_workers,
+    student_path,
+    train_students,
+)
 
 RESULTS = "results.json"
 ROWS = "records.parquet"
@@ -42,8 +49,7 @@ def evaluate(run: Run, command: str = "") -> Results:
     write_student_rows(folder / ROWS, rows, results.class_names)
     write_results(folder / RESULTS, results)
     _write_tables(folder, results)
-    distilled = [name for name in run.config.evaluate.sets if name.startswith("distilled")]
-    judge_sets(run, {name: _folder_of(run, name) for name in distilled})
+    judge_sets(run, _judged(run))
     return results
 
 
@@ -55,8 +61,10 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     """
     census = census_of(run)
     config = run.config.evaluate
-    jobs = list(_jobs(run, choose_masks(run, census, "class-balanced").ids))
-    records = train_students(jobs, folder, num_workers(config.workers, run.device), run.progress)
+    sets, devices = Sets(run, census), devices_for(run.device)
+    workers = num_workers(config.workers, devices)
+    jobs = list(_jobs(run, sets, folder, workers))
+    records = train_students(jobs, folder, devices, workers, run.progress)
     tail = rarest_classes(census.images_per_class)
     rows = [_row(record, tail) for record in records]
     results = Results(
@@ -75,13 +83,6 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
         versions=versions(),
     )
     return results, rows
-
-
-def random_ids(run: Run, num_masks: int, seed: int) -> tuple[str, ...]:
-    """A random set of the same size; every seed of the evaluation draws its own."""
-    ids = run.train_data.ids
-    chosen = numpy_generator(run.config.seed, "random-set", seed).permutation(len(ids))[:num_masks]
-    return tuple(ids[int(index)] for index in sorted(chosen))
 
 
 def _row(record: StudentRecord, tail: Sequence[int]) -> StudentRow:
@@ -162,57 +163,42 @@ def _write_tables(folder: Path, results: Results) -> None:
     write_text(folder / "results.csv", results_csv(results))
 
 
-def _jobs(run: Run, balanced: Sequence[str]) -> Iterator[StudentJob]:
-    """Every student of the grid.
+def _judged(run: Run) -> dict[str, Path]:
+    """The distilled sets of this run among those compared, alone or as part of a mix."""
+    sources = dict.fromkeys(part.source for name in run.config.evaluate.sets for part in parse_set(name))
+    return {source: set_folder(run, source) for source in sources if source in HERE}
 
-    Args:
-        balanced: ids of the class-balanced real masks; other sets follow from the run.
-    """
+
+def _jobs(run: Run, sets: Sets, folder: Path, workers: int) -> Iterator[StudentJob]:
+    """Every student of the grid; `folder` keeps them."""
     config = run.config.evaluate
     test_digest = f"{run.test_data.name} {stamp(run.test_data)}"
-    threads = 1 if num_workers(config.workers, run.device) > 1 else torch.get_num_threads()
     # Seeds outside, sets inside: a first comparison of all sets is there early.
     for seed in range(config.seeds):
         for architecture in config.architectures:
             protocol = architecture.protocol(config.train)
             network = f"{architecture.name} {architecture.backbone}"
             for set_name in config.sets:
-                ids, folder = _members(run, set_name, seed, balanced)
-                content = _content(run, ids, folder)
-                settings = [content, test_digest, network, protocol.model_dump_json(), seed, run.config.data.size]
+                members = sets.members(set_name, seed)
+                soft_weight = config.soft_weight if any(part.soft for part in members) else None
+                content = [sets.content(members), soft_weight, test_digest, run.config.data.size]
+                settings = [*content, network, protocol.model_dump_json(), config.inference, seed]
+                digest = sha256_text("|".join(map(str, settings)))
+                record = student_path(folder, set_name, architecture.student, seed, digest)
                 judges = (set_name, seed, architecture) == ("all", 0, config.architectures[0])
                 yield StudentJob(
                     set_name=set_name,
                     architecture=architecture,
                     seed=seed,
-                    digest=sha256_text("|".join(map(str, settings))),
+                    digest=digest,
                     data=run.config.data,
-                    ids=ids,
-                    folder=folder,
+                    members=members,
                     protocol=protocol,
+                    soft_weight=config.soft_weight,
+                    inference=config.inference,
                     device=str(run.device),
-                    threads=threads,
+                    threads=1 if workers > 1 else torch.get_num_threads(),
+                    checkpoint=checkpoint_path(record),
+                    checkpoint_s=config.checkpoint_s,
                     keep=run.models / JUDGE if judges else None,
                 )
-
-
-def _members(run: Run, set_name: str, seed: int, balanced: Sequence[str]) -> tuple[tuple[str, ...], Path | None]:
-    if set_name == "random":
-        return random_ids(run, len(balanced), seed), None
-    if set_name == "balanced":
-        return tuple(balanced), None
-    if set_name == "all":
-        return tuple(run.train_data.ids), None
-    folder = _folder_of(run, set_name)
-    return tuple(DistilledSet(folder).ids), folder
-
-
-def _folder_of(run: Run, set_name: str) -> Path:
-    return run.folder / UNGUIDED if set_name == "distilled-unguided" else run.folder
-
-
-def _content(run: Run, ids: Sequence[str], folder: Path | None) -> str:
-    """What the pairs of a set are, without reading them."""
-    if folder is None:
-        return sha256_text(f"{run.data_digest} {' '.join(ids)}")
-    return str(DistilledSet(folder).manifest["items_sha256"])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from d3s2.base.files import sha256_text
 from d3s2.base.progress import track
-from d3s2.base.runtime import is_first_process, stopwatch
+from d3s2.base.runtime import autocast_dtype, is_first_process
 from d3s2.base.seeds import seed_for
 from d3s2.base.weights import sha256_weights
 from d3s2.data.pairs import PairSource, in_order, to_unit
@@ -27,6 +27,8 @@ from d3s2.student.train import TrainSettings, train
 from d3s2.teacher.bank import FeatureBank, gather_bank, load_bank, save_bank
 
 BANK_BATCH = 16
+CHECKPOINT = "checkpoint.pt"
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -60,20 +62,21 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
         return _loaded_teacher(run, resolve_source(config.source))
     folder = run.models / "teacher"
     if not is_fitted(folder):
-        with stopwatch() as watch:
-            net = new_unet(len(names), config.train.width, seed_for(run.config.seed, "teacher"))
-            train(
-                net,
-                run.train_pairs,
-                train_settings(config.train),
-                seed=seed_for(run.config.seed, "teacher"),
-                device=run.device,
-                autocast=run.autocast,
-                progress=run.progress,
-                label="fit teacher",
-            )
+        net = new_unet(len(names), config.train.width, seed_for(run.config.seed, "teacher"))
+        wall_s = train(
+            net,
+            run.train_pairs,
+            train_settings(config.train),
+            seed=seed_for(run.config.seed, "teacher"),
+            device=run.device,
+            autocast=precision_of(config.train, run.device),
+            checkpoint=folder / CHECKPOINT,
+            progress=run.progress,
+            label="fit teacher",
+        )
         save_segmenter(net, folder, names, half=half)
-        write_fitted(run, folder, watch.wall_s, config.train.model_dump(mode="json"))
+        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return _loaded_teacher(run, folder)
 
 
@@ -121,8 +124,30 @@ def new_unet(num_classes: int, width: int, seed: int) -> CompactUNet:
 
 def train_settings(config: TrainConfig) -> TrainSettings:
     """The trainer's plain settings from a config."""
-    augmentation = Augmentation(flip=config.flip, zoom=config.zoom)
-    return TrainSettings(config.iterations, config.batch, config.lr, augmentation=augmentation)
+    return TrainSettings(
+        iterations=config.iterations,
+        batch=config.batch,
+        lr=config.lr,
+        backbone_lr_share=config.backbone_lr_share,
+        weight_decay=config.weight_decay,
+        warmup_share=config.warmup_share,
+        poly_power=config.poly_power,
+        clip_norm=config.clip_norm,
+        accumulate=config.accumulate,
+        augmentation=Augmentation(
+            flip=config.flip,
+            zoom=config.zoom,
+            crop_px=config.crop_px,
+            shift=config.shift,
+            light=config.light,
+            colour=config.colour,
+        ),
+    )
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """The reduced format that a network runs in; None for float32."""
+    return autocast_dtype(device) if config.precision == "auto" else PRECISIONS[config.precision]
 
 
 def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

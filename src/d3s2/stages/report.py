@@ -18,13 +18,14 @@ from d3s2.report.page import ReportContent, render
 from d3s2.report.records import Results, read_results
 from d3s2.selection.picks import Pick, Selection
 from d3s2.stages.cost import read_costs
-from d3s2.stages.evaluate import RESULTS, random_ids
+from d3s2.stages.evaluate import RESULTS
 from d3s2.stages.fit import fit_teacher
 from d3s2.stages.guidance_cost import GUIDANCE_COST
 from d3s2.stages.judges import JUDGES
 from d3s2.stages.run import Run, read_config
 from d3s2.stages.sampling import Trace
 from d3s2.stages.select import census_of, read_selection
+from d3s2.stages.sets import random_ids
 from d3s2.stages.synthesize import UNGUIDED, read_traces
 from d3s2.store.items import item_id_for
 from d3s2.store.reader import DistilledSet

@@ -6,29 +6,32 @@ So a stopped evaluation goes on, and a student that several tables need is train
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import Queue, get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from d3s2.base.errors import WorkError
 from d3s2.base.files import read_json, write_json
 from d3s2.base.progress import Progress
-from d3s2.base.runtime import autocast_dtype, num_cores, peak_memory_gib, stopwatch
+from d3s2.base.runtime import num_cores, peak_memory_gib, stopwatch
 from d3s2.base.seeds import seed_for
 from d3s2.base.workers import end_with_parent
 from d3s2.data.image_files import png_bytes
 from d3s2.data.pairs import PairSource, in_order, open_pairs
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import Network, save_segmenter
-from d3s2.stages.config import ArchitectureConfig, DataConfig, TrainConfig
-from d3s2.stages.fit import new_unet, train_settings
+from d3s2.stages.config import ArchitectureConfig, DataConfig, InferenceConfig, TrainConfig
+from d3s2.stages.fit import new_unet, precision_of, train_settings
 from d3s2.stages.run import open_split
-from d3s2.store.reader import DistilledSet
-from d3s2.student.predict import measure
+from d3s2.stages.sets import Members, open_members, soft_bytes_of, soft_of
+from d3s2.student.predict import Sliding, measure
+from d3s2.student.soft import SoftSource
 from d3s2.student.train import train
 
 Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
@@ -45,9 +48,12 @@ class StudentJob:
         architecture: which network.
         digest: of everything that the result depends on.
         data: for real sets, and for the test split.
-        ids: of the training pairs.
-        folder: of a distilled set; None for real pairs.
+        members: the training pairs.
         protocol: of the training, this architecture's settings taken in.
+        soft_weight: share of the loss that soft labels have, where there are any.
+        inference: windows of prediction; None predicts whole images.
+        checkpoint: file that a long training keeps meanwhile.
+        checkpoint_s: seconds between two writings of it.
         keep: where to store the trained network; None drops it.
     """
 
@@ -56,11 +62,14 @@ class StudentJob:
     seed: int
     digest: str
     data: DataConfig
-    ids: tuple[str, ...]
-    folder: Path | None
+    members: tuple[Members, ...]
     protocol: TrainConfig
+    soft_weight: float
+    inference: InferenceConfig | None
     device: str
     threads: int
+    checkpoint: Path
+    checkpoint_s: float
     keep: Path | None = None
 
     @property
@@ -76,7 +85,7 @@ class StudentRecord:
     Args:
         items: training pairs.
         bytes: of the training pairs as PNG at the working size, estimated from `NUM_SIZED` of them where there are
-            more.
+            more, and of the soft labels that were learnt from.
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
     """
@@ -104,34 +113,50 @@ class StudentRecord:
         return np.array(self.boundary, dtype=np.int64)
 
 
-def train_students(jobs: Sequence[StudentJob], folder: Path, workers: int, progress: Progress) -> list[StudentRecord]:
+def train_students(
+    jobs: Sequence[StudentJob], folder: Path, devices: Sequence[str], workers: int, progress: Progress
+) -> list[StudentRecord]:
     """The records of all jobs, in their order; students whose record is on disk are not trained again.
 
     Args:
         folder: of the run.
+        devices: where students are trained; workers take turns in choosing one.
         workers: processes that train side by side.
     """
-    missing = [job for job in jobs if not _record_path(folder, job).exists()]
+    missing = [job for job in jobs if not record_path(folder, job).exists()]
     done = len(jobs) - len(missing)
-    with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing))) as submit:
+    with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing)), devices) as submit:
         for record in submit(missing):
-            write_json(_record_path(folder, record), asdict(record))
+            path = record_path(folder, record)
+            write_json(path, asdict(record))
+            checkpoint_path(path).unlink(missing_ok=True)
             task.advance(note=f"{record.set_name}, {record.student}")
-    return [StudentRecord(**read_json(_record_path(folder, job))) for job in jobs]
+    return [StudentRecord(**read_json(record_path(folder, job))) for job in jobs]
 
 
 def train_student(job: StudentJob) -> StudentRecord:
     """Trains and scores one student; runs in any process."""
     torch.set_num_threads(job.threads)
     device = torch.device(job.device)
-    pairs, test = _training_pairs(job), _split_pairs(job.data, job.data.test)
+    pairs = open_pairs(*open_members(job.members, job.data), job.data.memory_gib)
+    soft = soft_of(job.members, job.data)
     names = open_split(job.data, job.data.test).space.names
-    autocast = autocast_dtype(device)
+    autocast = precision_of(job.protocol, device)
+    net = _new_network(job, len(names))
+    wall_s = train(
+        net,
+        pairs,
+        train_settings(job.protocol),
+        seed=seed_for(job.seed, "student-training"),
+        device=device,
+        autocast=autocast,
+        soft=None if soft is None else SoftSource(soft, job.soft_weight),
+        checkpoint=job.checkpoint,
+        checkpoint_s=job.checkpoint_s,
+    )
     with stopwatch() as watch:
-        net = _new_network(job, len(names))
-        seed = seed_for(job.seed, "student-training")
-        train(net, pairs, train_settings(job.protocol), seed=seed, device=device, autocast=autocast)
-        counts = measure(net, test, device=device, autocast=autocast)
+        sliding = None if job.inference is None else Sliding(job.inference.window_px, job.inference.stride_px)
+        counts = measure(net, _split_pairs(job.data, job.data.test), device=device, autocast=autocast, sliding=sliding)
     if job.keep is not None:
         save_segmenter(net, job.keep, names)
     return StudentRecord(
@@ -140,20 +165,27 @@ def train_student(job: StudentJob) -> StudentRecord:
         seed=job.seed,
         digest=job.digest,
         items=len(pairs),
-        bytes=_png_size(pairs),
+        bytes=_png_size(pairs) + soft_bytes_of(job.members),
         iterations=job.protocol.iterations,
         confusion=counts.confusion.tolist(),
         boundary=counts.boundary.tolist(),
-        wall_s=round(watch.wall_s, 2),
+        wall_s=round(wall_s + watch.wall_s, 2),
         peak_memory_gib=round(peak_memory_gib(), 2),
     )
 
 
-def num_workers(asked: int, device: torch.device) -> int:
-    """How many students are trained side by side: as many as asked for, or what suits the device where that is 0."""
+def devices_for(device: torch.device) -> list[str]:
+    """Where students may be trained: every GPU where one was asked for without saying which."""
+    if str(device) == "cuda":
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
+def num_workers(asked: int, devices: Sequence[str]) -> int:
+    """How many students are trained side by side: as many as asked for, or what suits the devices where that is 0."""
     if asked:
         return asked
-    return num_cores() if device.type == "cpu" else 1
+    return num_cores() if devices[0] == "cpu" else len(devices)
 
 
 def _new_network(job: StudentJob, num_classes: int) -> Network:
@@ -161,11 +193,6 @@ def _new_network(job: StudentJob, num_classes: int) -> Network:
     if job.architecture.name == "compact-unet":
         return new_unet(num_classes, job.protocol.width, seed)
     return new_segmenter(job.architecture.name, num_classes, seed=seed, backbone=job.architecture.backbone)
-
-
-def _training_pairs(job: StudentJob) -> PairSource:
-    dataset = open_split(job.data, job.data.train) if job.folder is None else DistilledSet(job.folder)
-    return open_pairs(dataset, job.ids, job.data.memory_gib)
 
 
 def _png_size(pairs: PairSource) -> int:
@@ -192,20 +219,48 @@ def _cached_split_pairs(data_json: str, split: str) -> PairSource:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Submit]:
+def _pool(workers: int, devices: Sequence[str]) -> Iterator[Submit]:
     """Small networks gain more from one core each than from sharing them."""
     if workers <= 1:
         yield lambda jobs: map(train_student, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    context = get_context("spawn")
+    free = context.Queue()
+    for number in range(workers):
+        free.put(devices[number % len(devices)])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(free,)) as pool:
 
         def submit(jobs: Sequence[StudentJob]) -> Iterator[StudentRecord]:
-            for future in as_completed([pool.submit(train_student, job) for job in jobs]):
-                yield future.result()
+            try:
+                for future in as_completed([pool.submit(train_student, job) for job in jobs]):
+                    yield future.result()
+            except BrokenProcessPool:
+                raise WorkError(
+                    "A process that trained a student was ended from outside, most often for want of memory: lower "
+                    "evaluate.workers or evaluate.train.batch and run the same call again, it goes on."
+                ) from None
 
         yield submit
 
 
-def _record_path(folder: Path, student: StudentJob | StudentRecord) -> Path:
-    names = (re.sub(r"[^A-Za-z0-9.+-]+", "_", name) for name in (student.set_name, student.student))
-    return folder / STUDENTS / f"{'-'.join(names)}-{student.seed}-{student.digest[:12]}.json"
+def _begin_worker(free: "Queue[str]") -> None:
+    end_with_parent()
+    device = torch.device(free.get())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what a job calls 'cuda' is then this one
+
+
+def record_path(folder: Path, student: StudentJob | StudentRecord) -> Path:
+    """Where the record of a student lies in the run's folder."""
+    return student_path(folder, student.set_name, student.student, student.seed, student.digest)
+
+
+def student_path(folder: Path, set_name: str, student: str, seed: int, digest: str) -> Path:
+    """Where the record of a student lies in the run's folder."""
+    names = (re.sub(r"[^A-Za-z0-9.+-]+", "_", name) for name in (set_name, student))
+    return folder / STUDENTS / f"{'-'.join(names)}-{seed}-{digest[:12]}.json"
+
+
+def checkpoint_path(record: Path) -> Path:
+    """Where a long training keeps its state until its record is there."""
+    return record.with_suffix(".checkpoint.pt")

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from d3s2.data.pairs import PairSource, in_order, to_unit
 from d3s2.metrics import boundary_counts, confusion_matrix
@@ -25,6 +26,19 @@ class Counts:
     boundary: Int64[np.ndarray, "3 c"]
 
 
+@dataclass(frozen=True)
+class Sliding:
+    """Inference in windows that overlap; scores are averaged where they do.
+
+    Args:
+        window_px: (height, width) of a window; a smaller picture is padded to it.
+        stride_px: (down, across) from one window to the next; the last one ends at the picture's edge.
+    """
+
+    window_px: tuple[int, int]
+    stride_px: tuple[int, int]
+
+
 def predict(
     net: Segmenter,
     images: UInt8[Tensor, "n 3 h w"],
@@ -32,24 +46,53 @@ def predict(
     device: torch.device,
     batch: int = 16,
     autocast: torch.dtype | None = None,
+    sliding: Sliding | None = None,
 ) -> UInt8[Tensor, "n h w"]:
-    """The most likely class of each pixel of RGB images in 0..255."""
+    """The most likely class of each pixel of RGB images in 0..255; whole images at once where `sliding` is None."""
     predicted = []
     for chunk in images.split(batch):
         with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            scores = net(to_unit(chunk).to(device)).scores
+            unit = to_unit(chunk).to(device)
+            scores = net(unit).scores if sliding is None else sliding_scores(net, unit, sliding)
         predicted.append(scores.argmax(dim=1).to(torch.uint8).cpu())
     return torch.cat(predicted)
 
 
+def sliding_scores(net: Segmenter, images: Float[Tensor, "n 3 h w"], how: Sliding) -> Float[Tensor, "n c h w"]:
+    """Scores of RGB images in 0..1, averaged in float32 over the windows that see a pixel."""
+    height, width = images.shape[-2:]
+    down, across = (max(0, window - side) for window, side in zip(how.window_px, (height, width), strict=True))
+    padded = F.pad(images, (0, across, 0, down), mode="replicate")
+    total = padded.new_zeros(len(images), net.num_classes, *padded.shape[-2:])
+    seen = padded.new_zeros(padded.shape[-2:])
+    for top in _starts(padded.shape[-2], how.window_px[0], how.stride_px[0]):
+        for left in _starts(padded.shape[-1], how.window_px[1], how.stride_px[1]):
+            rows, columns = slice(top, top + how.window_px[0]), slice(left, left + how.window_px[1])
+            total[..., rows, columns] += net(padded[..., rows, columns]).scores.float()
+            seen[rows, columns] += 1
+    return (total / seen)[..., :height, :width]
+
+
+def _starts(side_px: int, window_px: int, stride_px: int) -> list[int]:
+    """Where windows begin: every stride, and the last one so that it ends at the edge."""
+    last = side_px - window_px
+    return [*range(0, last, stride_px), last]
+
+
 def measure(
-    net: Segmenter, pairs: PairSource, *, device: torch.device, batch: int = 16, autocast: torch.dtype | None = None
+    net: Segmenter,
+    pairs: PairSource,
+    *,
+    device: torch.device,
+    batch: int = 16,
+    autocast: torch.dtype | None = None,
+    sliding: Sliding | None = None,
 ) -> Counts:
     """The counts of a network over a split, a batch at a time; every score follows from them."""
     confusion = np.zeros((net.num_classes, net.num_classes), dtype=np.int64)
     boundary = np.zeros((3, net.num_classes), dtype=np.int64)
     for chunk in pairs.batches(in_order(len(pairs), batch)):
-        predicted = predict(net, chunk.images, device=device, batch=batch, autocast=autocast)
+        predicted = predict(net, chunk.images, device=device, batch=batch, autocast=autocast, sliding=sliding)
         confusion += confusion_matrix(predicted, chunk.masks, net.num_classes)
         boundary += boundary_counts(predicted, chunk.masks, net.num_classes)
     return Counts(confusion, boundary)

@@ -1,17 +1,27 @@
 """Training of a segmentation network on a set of pairs: one code for every set, and for the teacher."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
+from pathlib import Path
 
 import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from d3s2.base.checkpoint import Checkpoint
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import seeded, torch_generator
-from d3s2.data.pairs import PairSource, to_unit
+from d3s2.base.train_ids import IGNORE
+from d3s2.data.pairs import Pairs, PairSource, to_unit
 from d3s2.nets.loading import Network
+from d3s2.nets.trainable import SoftTargets
 from d3s2.student.augment import Augmentation, augment
+from d3s2.student.soft import SoftSource, soft_batch
+
+CHECKPOINT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -21,20 +31,24 @@ class TrainSettings:
     Args:
         iterations: optimiser steps, whatever the size of the set.
         batch: pairs a step, drawn with replacement where the set is smaller.
-        lr: peak; warm-up over 5 % of the steps, then polynomial decay with power 0.9.
+        lr: peak; warm-up over `warmup_share` of the steps, then polynomial decay to 0 with `poly_power`.
+        backbone_lr_share: of `lr`, at which a backbone learns.
         weight_decay: of AdamW.
+        clip_norm: largest norm of a step's gradient.
+        accumulate: parts of a batch that go through the network one after another, to save memory.
         augmentation: what is varied.
     """
 
     iterations: int
     batch: int = 8
     lr: float = 2e-3
+    backbone_lr_share: float = 0.1
     weight_decay: float = 0.01
+    warmup_share: float = 0.05
+    poly_power: float = 0.9
+    clip_norm: float = 1.0
+    accumulate: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
-
-
-WARMUP_SHARE = 0.05
-MAX_GRADIENT_NORM = 1.0
 
 
 def train(
@@ -45,42 +59,120 @@ def train(
     seed: int,
     device: torch.device,
     autocast: torch.dtype | None = None,
+    soft: SoftSource | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
     progress: Progress = SILENT,
     label: str = "train",
-) -> None:
-    """Trains `net` in place on `pairs`; each step's batch comes from (seed, step).
+) -> float:
+    """Trains `net` in place on `pairs` and returns the seconds that all sittings took.
+
+    Each step's batch, and what the loss draws, come from (seed, step): a training that goes on from a checkpoint
+    ends with the numbers of one that was never stopped (on a CPU to the bit).
 
     Args:
-        net: says itself what its loss is and how fast each part learns; what its loss draws comes from (seed, step).
+        net: says itself what its loss is and how fast each part learns.
         autocast: reduced format for the network; losses are float32.
+        soft: soft labels of the pairs. None: the masks say it all.
+        checkpoint: file that is read at the start where it is there, and written every `checkpoint_s` seconds; a
+            training that takes less writes none.
         label: of the progress bar.
     """
     net.to(device).train()
-    optimiser = torch.optim.AdamW(net.parameter_groups(settings.lr, settings.weight_decay))
-    warmup = max(1, round(WARMUP_SHARE * settings.iterations))
-    rate = get_polynomial_decay_schedule_with_warmup(optimiser, warmup, settings.iterations, lr_end=0.0, power=0.9)
-    drawn, ahead = tee(_draws(len(pairs), settings, seed))
+    optimiser = torch.optim.AdamW(net.parameter_groups(settings.lr, settings.weight_decay, settings.backbone_lr_share))
+    warmup = min(max(1, round(settings.warmup_share * settings.iterations)), settings.iterations - 1)
+    rate = get_polynomial_decay_schedule_with_warmup(
+        optimiser, warmup, settings.iterations, lr_end=0.0, power=settings.poly_power
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=autocast == torch.float16)
+    parts = {"net": net, "optimiser": optimiser, "rate": rate, "scaler": scaler}
+    state = None if checkpoint is None else Checkpoint(checkpoint, parts)
+    first, before_s = state.load(device) if state else (0, 0.0)
+    began = saved_at = time.monotonic()
+    drawn, ahead = tee(_draws(len(pairs), settings, seed, first))
     batches = pairs.batches(positions for positions, _ in ahead)
-    with progress.task(label, settings.iterations) as task:
-        for step, ((_, generator), pair_batch) in enumerate(zip(drawn, batches, strict=True)):
-            batch = augment(to_unit(pair_batch.images), pair_batch.masks, settings.augmentation, generator)
-            with (
-                seeded(device, seed, "loss", step),
-                torch.autocast(device.type, dtype=autocast, enabled=autocast is not None),
-            ):
-                loss = net.loss(*(tensor.to(device) for tensor in batch))
+    with progress.task(label, settings.iterations, done=first) as task:
+        for step, ((positions, generator), batch) in enumerate(zip(drawn, batches, strict=True), start=first):
+            learnt = _varied(batch, positions, settings, generator, soft, net.num_classes)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), MAX_GRADIENT_NORM)
-            optimiser.step()
+            with seeded(device, seed, "loss", step):
+                loss = _add_gradients(net, learnt, settings.accumulate, device, autocast, scaler)
+            scaler.unscale_(optimiser)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
+            scaler.step(optimiser)
+            scaler.update()
             rate.step()
-            task.advance(note=f"loss {float(loss.detach()):.2f}")
+            task.advance(note=f"loss {loss:.2f}")
+            if state and time.monotonic() - saved_at > checkpoint_s:
+                saved_at = time.monotonic()
+                state.save(step + 1, before_s + saved_at - began)
     net.eval()
+    return before_s + time.monotonic() - began
 
 
-def _draws(count: int, settings: TrainSettings, seed: int) -> Iterator[tuple[list[int], torch.Generator]]:
+@dataclass(frozen=True)
+class _Batch:
+    """What a step learns from."""
+
+    images: Float[Tensor, "b 3 h w"]
+    masks: UInt8[Tensor, "b h w"]
+    soft: SoftTargets | None
+
+    def parts(self, count: int) -> Iterator["_Batch"]:
+        """The batch in `count` parts, in order."""
+        for images, masks, places in zip(
+            self.images.chunk(count), self.masks.chunk(count), torch.arange(len(self.masks)).chunk(count), strict=True
+        ):
+            soft = self.soft and SoftTargets(self.soft.probabilities[places], self.soft.weight)
+            yield _Batch(images, masks, soft)
+
+    def on(self, device: torch.device) -> "_Batch":
+        """The same on a device."""
+        soft = self.soft and SoftTargets(self.soft.probabilities.to(device), self.soft.weight)
+        return _Batch(self.images.to(device), self.masks.to(device), soft)
+
+
+def _varied(
+    batch: Pairs,
+    positions: Sequence[int],
+    settings: TrainSettings,
+    generator: torch.Generator,
+    soft: SoftSource | None,
+    num_classes: int,
+) -> _Batch:
+    varied = augment(to_unit(batch.images), batch.masks, settings.augmentation, generator)
+    if soft is None:
+        return _Batch(varied.images, varied.masks, None)
+    height, width = batch.masks.shape[-2:]
+    cells = [soft.cells[position] for position in positions]
+    probabilities = soft_batch(cells, varied, (height, width), num_classes)
+    return _Batch(varied.images, varied.masks, SoftTargets(probabilities, soft.weight))
+
+
+def _add_gradients(
+    net: Network,
+    batch: _Batch,
+    num_parts: int,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    scaler: torch.amp.GradScaler,
+) -> float:
+    """Adds the gradient of the mean loss of a batch, part by part; returns that loss."""
+    total = 0.0
+    scored = max(int((batch.masks != IGNORE).sum()), 1)
+    for part in batch.parts(num_parts):
+        here = part.on(device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            loss = net.loss(here.images, here.masks, here.soft)
+        loss = loss * (int((part.masks != IGNORE).sum()) / scored)  # a mean over its scored pixels
+        scaler.scale(loss).backward()
+        total += float(loss.detach())
+    return total
+
+
+def _draws(count: int, settings: TrainSettings, seed: int, first: int) -> Iterator[tuple[list[int], torch.Generator]]:
     """Positions of each step's batch, and the generator that drew them, for what else the step draws."""
-    for step in range(settings.iterations):
+    for step in range(first, settings.iterations):
         generator = torch_generator(seed, "train", step)
         yield _draw(count, settings.batch, generator), generator
 

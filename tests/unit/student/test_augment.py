@@ -14,7 +14,7 @@ def pairs() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_nothing_varied_changes_nothing() -> None:
     images, masks = pairs()
-    moved, moved_masks = augment(images, masks, STILL, torch.Generator().manual_seed(0))
+    moved, moved_masks, _ = augment(images, masks, STILL, torch.Generator().manual_seed(0))
     torch.testing.assert_close(moved, images, atol=1e-5, rtol=0)
     assert torch.equal(moved_masks, masks)
 
@@ -24,7 +24,7 @@ def test_image_and_mask_move_together_and_what_comes_from_outside_is_ignored() -
     masks[:, 8:24, 12:36] = 1
     images = masks.float()[:, None].repeat(1, 3, 1, 1)
     how = Augmentation(light=0.0, colour=0.0, zoom=(0.5, 1.5))
-    moved, moved_masks = augment(images, masks, how, torch.Generator().manual_seed(1))
+    moved, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(1))
     inside = moved_masks == 1
     assert inside.any()
     assert (moved[:, 0][inside] > 0.4).float().mean() > 0.97
@@ -40,3 +40,26 @@ def test_the_same_generator_gives_the_same_batch_and_global_state_is_untouched()
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_crop_of_the_plain_picture_is_a_piece_of_it() -> None:
+    images, masks = pairs()
+    how = Augmentation(flip=False, zoom=(1.0, 1.0), crop_px=(16, 8), light=0.0, colour=0.0)
+    moved, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(2))
+    assert moved.shape == (6, 3, 16, 8)
+    lefts = []
+    for index in range(6):
+        # nearest: the piece whose left edge is the drawn one, rounded to a pixel
+        found = [left for left in range(17) if torch.equal(moved_masks[index], masks[index, :, left : left + 8])]
+        assert len(found) == 1
+        lefts += found
+    assert len(set(lefts)) > 1
+
+
+def test_a_crop_larger_than_the_zoomed_picture_holds_all_of_it() -> None:
+    masks = torch.ones(4, 16, 24, dtype=torch.uint8)
+    images = torch.ones(4, 3, 16, 24)
+    how = Augmentation(zoom=(0.5, 0.5), crop_px=(32, 32), light=0.0, colour=0.0)
+    _, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(2))
+    assert ((moved_masks == 1).sum(dim=(1, 2)) == 8 * 12).all()
+    assert set(moved_masks.unique().tolist()) == {1, 255}

@@ -1,4 +1,4 @@
-"""The state of a fit between two steps, in one file that is there whole or not at all."""
+"""The state of a training between two steps, in one file that is there whole or not at all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from d3s2.base.files import writing
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit keeps its state.
+    """Where a training keeps its state.
 
     Args:
         path: of the file.
@@ -44,6 +44,6 @@ class Checkpoint:
         except Exception as error:
             raise StoreError(
                 f"{self.path}: this checkpoint does not fit the model ({' '.join(str(error).split())[:200]}); "
-                "delete it to fit from the start."
+                "delete it to start anew."
             ) from None
         return int(content["step"]), float(content["wall_s"])
