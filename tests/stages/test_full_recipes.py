@@ -25,6 +25,7 @@ SMALLER = (
     "evaluate.sets=[distilled]",
     "evaluate.train.iterations=2",
     "evaluate.train.batch=1",
+    "evaluate.train.crop_px=[64, 64]",
 )
 
 
