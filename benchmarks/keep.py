@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from d3s2.base.files import read_json, write_json, write_text
-from d3s2.report.records import SETS
+from d3s2.report.records import set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("scenes", "camvid", "ccp")
@@ -46,7 +46,7 @@ def table(path: Path) -> str:
     for row in results["sets"]:
         mark = "**" if row["name"] == "distilled" else ""
         cells = (
-            SETS[row["name"]],
+            set_title(row["name"]),
             f"{row['items']:,}",
             f"{100 * row['miou_mean']:.1f} ± {100 * (row['miou_std'] or 0):.1f}",
             f"{100 * row['tail_miou_mean']:.1f} ± {100 * (row['tail_miou_std'] or 0):.1f}",
