@@ -9,7 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from d3s2.report.ablation import Ablation, ablation_table
+from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, matrix_figure, tail_figure
 from d3s2.report.drawing import to_svg
 from d3s2.report.figures import (
     ClassFrequencies,
@@ -54,6 +57,7 @@ class ReportContent:
         date: when the run ended.
         asked: what was asked for, label -> value, in order.
         results: table of an evaluation.
+        ablation: variants of one run.
         frequencies: of the classes in the full set, a random and the chosen one.
         gallery: masks and images.
         judgements: what judges say of the synthetic images.
@@ -70,6 +74,7 @@ class ReportContent:
     date: str = ""
     asked: Mapping[str, str] = field(default_factory=dict)
     results: Results | None = None
+    ablation: Ablation | None = None
     frequencies: ClassFrequencies | None = None
     gallery: Gallery | None = None
     judgements: Judgements | None = None
@@ -96,7 +101,9 @@ def render(content: ReportContent) -> str:
         content=content,
         headlines=headlines(results) if results else [],
         results_table=results_table(results) if results and results.sets else None,
-        students=[_student_views(results, student) for student in results.students] if results else [],
+        students=[_student_views(content, results, student) for student in results.students] if results else [],
+        matrix_svg=_drawn(matrix_figure(results)) if results else None,
+        ablation=_ablation_view(content.ablation) if content.ablation else None,
         frequency_svg=_svg(frequency_figure(content.frequencies)) if content.frequencies else None,
         energy_svg=_svg(energy_figure(content.energies)) if any(e.measured for e in content.energies) else None,
         gallery=_gallery_view(content.gallery) if content.gallery else None,
@@ -138,16 +145,32 @@ def cost_table(cost: tuple[CostRow, ...]) -> Table:
     return Table(("stage", "time", "peak memory", ""), tuple(rows), (False, True, True, False), emphasis)
 
 
-def _student_views(results: Results, student: str) -> dict[str, Any]:
+def _student_views(content: ReportContent, results: Results, student: str) -> dict[str, Any]:
     rows = results.of(student)
     scored = any(row.miou_mean is not None for row in rows)
     per_class = any(row.iou_per_class for row in rows)
+    shares = content.frequencies.shares.get("all") if content.frequencies else None
     return {
         "name": student,
         "miou_svg": _svg(miou_figure(results, student)) if scored else None,
+        "tail_svg": _drawn(tail_figure(results, student)),
+        "gain_svg": _drawn(gain_figure(results, student, shares)),
         "class_svg": _svg(class_figure(results, student)) if per_class else None,
         "class_table": class_table(results, student) if per_class else None,
     }
+
+
+def _ablation_view(ablation: Ablation) -> dict[str, Any]:
+    pairs = [(axis, student) for axis in ablation.axes for student in ablation.students]
+    drawn = [(axis, student, _drawn(_variants_figure(ablation, axis, student))) for axis, student in pairs]
+    return {
+        "table": ablation_table(ablation),
+        "figures": [(axis, student, svg) for axis, student, svg in drawn if svg is not None],
+    }
+
+
+def _variants_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
+    return budget_figure(ablation, student) if axis == "budget" else axis_figure(ablation, axis, student)
 
 
 def _judges_view(content: ReportContent) -> dict[str, Any]:
@@ -184,7 +207,11 @@ def _hex(gallery: Gallery, index: int) -> str:
     return "#" + bytes(gallery.space.colours[index].tolist()).hex()
 
 
-def _svg(figure: Any) -> Markup:
+def _drawn(figure: Figure | None) -> Markup | None:
+    return None if figure is None else _svg(figure)
+
+
+def _svg(figure: Figure) -> Markup:
     # Names of classes and sets inside were escaped by the writer of the SVG.
     return Markup(to_svg(figure))
 

@@ -5,7 +5,7 @@ Folders inside that of the ablation:
     shared/<digest>/    census, teacher, feature banks, generator, for all variants that have them in common
     students/           every student, under a digest of all that it depends on
     variants/<name>/    a distilled set each
-    ablation-<split>.*  the table
+    ablation-<split>.*  the table as JSON, Markdown and CSV, and a page with figures
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from d3s2.base.files import sha256_text, write_text
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.runtime import commit, hardware, versions
 from d3s2.report.ablation import REFERENCE, Ablation, AblationRow, ablation_csv, ablation_table, write_ablation
+from d3s2.report.page import ReportContent, render
 from d3s2.report.tables import to_markdown
 from d3s2.selection.select import masks_for_ratio
 from d3s2.stages.config import RunConfig
@@ -98,7 +99,24 @@ def ablate(grid: Grid, folder: Path, device: torch.device, progress: Progress = 
     write_ablation(path.with_suffix(".json"), found)
     write_text(path.with_suffix(".md"), to_markdown(ablation_table(found)))
     write_text(path.with_suffix(".csv"), ablation_csv(found))
+    write_text(path.with_suffix(".html"), render(_page(grid, found)))
     return found
+
+
+def _page(grid: Grid, found: Ablation) -> ReportContent:
+    machine = ", ".join(f"{key} {value}" for key, value in found.hardware.items())
+    return ReportContent(
+        title=f"{grid.config.name}, {len(grid.variants)} variants",
+        subtitle=f"Axes: {', '.join(found.axes)}; students scored on {found.dataset}.",
+        date=found.date,
+        ablation=found,
+        provenance={
+            "Called": found.command,
+            "Versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()),
+            "Commit": found.commit or "installed package",
+            "Hardware": machine,
+        },
+    )
 
 
 def plan_ablation(grid: Grid, device: torch.device) -> Plan:

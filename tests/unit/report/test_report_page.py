@@ -93,7 +93,8 @@ def test_the_page_loads_nothing(page: str) -> None:
 def test_the_whole_page_has_every_section(page: str) -> None:
     outline = Outline(page)
     assert outline.sections == [
-        "results", "asked", "gallery", "judges", "frequencies", "energies", "classes-1", "cost", "use", "provenance",
+        "results", "asked", "gallery", "judges", "frequencies", "energies", "gains-1", "classes-1",
+        "cost", "use", "provenance",
     ]  # fmt: skip
 
 
