@@ -78,6 +78,7 @@ def test_tables_stand_beside_the_json(finished: Path) -> None:
     assert "| steps | 2 | distilled |" in (finished / "ablation-val.md").read_text().replace("**", "")
     lines = (finished / "ablation-val.csv").read_text().splitlines()
     assert len(lines) == 9
+    assert "<h3>Steps</h3>" in (finished / "ablation-val.html").read_text()
     assert lines[0].startswith("axis,variant,overrides,share,l_seg,sampling_s,name,items")
 
 
