@@ -56,7 +56,7 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str], tm
 
 def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert distil(tmp_path / "run", "synthesize.guidance.mode=slow") == 2
-    assert "Key 'synthesize.guidance.mode': input should be 'fast' or 'full', got 'slow'." in said(capsys)
+    assert "Key 'synthesize.guidance.mode': input should be 'fast', 'full' or 'both', got 'slow'." in said(capsys)
 
 
 def test_an_override_without_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

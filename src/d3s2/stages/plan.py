@@ -123,7 +123,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         ]
     if "evaluate" in parts:
         steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
-    models_gib = sum(_download_gib(source) for source in _sources(config, parts))
+    models_gib = sum((_download_gib(source) for source in _sources(config, parts)), start=0.0)
     gpu_notes = basis(gpu_of(device)) if any(step.on_gpu for step in steps) else ()
     return Plan(
         name=config.name,

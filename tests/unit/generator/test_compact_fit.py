@@ -76,7 +76,7 @@ def test_a_checkpoint_of_another_shape_is_a_sentence(pairs: Pairs, tmp_path: Pat
     path = tmp_path / "c.pt"
     fit_generator(fresh(), pairs, replace(SETTINGS, steps=1), seed=0, checkpoint=path, device=CPU)
     other = new_generator(0, num_classes=3, channels=(32, 32))
-    with pytest.raises(StoreError, match=r"c.pt: this checkpoint does not fit the model .* delete it to fit from"):
+    with pytest.raises(StoreError, match=r"c.pt: this checkpoint does not fit the model .* delete it to start anew"):
         fit_generator(other, pairs, SETTINGS, seed=0, checkpoint=path, device=CPU)
 
 

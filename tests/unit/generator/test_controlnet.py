@@ -105,7 +105,7 @@ def test_other_sizes_name_the_nearest(folder: Path) -> None:
 
 
 def test_known_checkpoints_bring_their_palette_and_others_must_name_it(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"generator\.palette is not set, .*ade20k, .*or to label-space"):
+    with pytest.raises(UsageError, match=r"generator\.settings\.palette is not set, .*ade20k, .*or to label-space"):
         load(folder, palette=None)
     with pytest.raises(ModelError, match=r"licence OpenRAIL, about 1\.4 GiB: run `hf download lllyasviel/control_v11p"):
         load(folder, palette=None, controlnet="lllyasviel/control_v11p_sd15_seg")
@@ -168,7 +168,7 @@ def test_template_without_a_place_for_classes_is_refused(folder: Path) -> None:
 
 
 def test_rarity_of_another_length_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"generator\.rarity has 2 numbers for 3 classes of street"):
+    with pytest.raises(ModelError, match=r"generator\.settings\.rarity has 2 numbers for 3 classes of street"):
         load(folder, rarity=(1.0, 2.0))
 
 
