@@ -17,6 +17,7 @@ from d3s2.report.judgements import Judgements, Neighbour, read_judgements
 from d3s2.report.page import ReportContent, render
 from d3s2.report.records import Results, read_results
 from d3s2.selection.picks import Pick, Selection
+from d3s2.stages.config import SynthesizeConfig
 from d3s2.stages.cost import read_costs
 from d3s2.stages.evaluate import RESULTS
 from d3s2.stages.fit import fit_teacher
@@ -148,7 +149,20 @@ def _asked(run: Run, selection: Selection) -> dict[str, str]:
         f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a step",
         "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
         "Seed": str(config.seed),
+        **_past_the_paper(config.synthesize),
     }
+
+
+def _past_the_paper(config: SynthesizeConfig) -> dict[str, str]:
+    """What is switched on beyond the method as published."""
+    asked = {}
+    if config.candidates > 1:
+        asked["Candidates"] = f"{config.candidates} a mask, the one that the teacher agrees with most"
+    if config.filter is not None:
+        asked["Filter"] = f"pixels harder than {config.filter:g} x their class on real images are ignored"
+    if config.soft is not None:
+        asked["Soft labels"] = f"{config.soft.num_top} classes a cell of {config.soft.cell_px} px"
+    return asked
 
 
 def _frequencies(run: Run, census: MaskCensus, selection: Selection) -> ClassFrequencies:
