@@ -28,6 +28,7 @@ from PIL import Image
 
 from d3s2.base.errors import DataError
 from d3s2.data.dataset import Entry, FileDataset
+from d3s2.data.image_files import png_decode
 from d3s2.data.label_space import LabelSpace
 from d3s2.stages.census import MASKS_PER_TASK, read_bad, take_census
 
@@ -289,6 +290,7 @@ def main() -> None:
             "commit": commit(),
             "hardware": hardware(),
             "versions": versions(),
+            "decoder": "libpng" if png_decode is not None else "pillow",
             "masks": "drawn, 512 x 683 px" if chosen.masks is None else str(chosen.masks),
             "alone": rates(paths, 1, chosen.rounds, place / "cache"),
             "processes": rates(paths, chosen.workers, chosen.rounds, place / "cache"),
