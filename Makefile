@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # one thread a worker: two would wait for each other
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

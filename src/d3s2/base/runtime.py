@@ -109,6 +109,17 @@ class Stopwatch:
 
 
 @contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Lets torch use `count` threads within the block; None leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def stopwatch() -> Iterator[Stopwatch]:
     """Measures the block."""
     watch, start = Stopwatch(), time.perf_counter()

@@ -6,7 +6,6 @@ from math import isnan
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from d3s2.base.files import sha256_text, write_text
 from d3s2.base.runtime import commit, hardware, versions
@@ -63,7 +62,7 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     config = run.config.evaluate
     sets, devices = Sets(run, census), devices_for(run.device)
     workers = num_workers(config.workers, devices)
-    jobs = list(_jobs(run, sets, folder, workers))
+    jobs = list(_jobs(run, sets, folder))
     records = train_students(jobs, folder, devices, workers, run.progress)
     tail = rarest_classes(census.images_per_class)
     rows = [_row(record, tail) for record in records]
@@ -169,7 +168,7 @@ def _judged(run: Run) -> dict[str, Path]:
     return {source: set_folder(run, source) for source in sources if source in HERE}
 
 
-def _jobs(run: Run, sets: Sets, folder: Path, workers: int) -> Iterator[StudentJob]:
+def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
     """Every student of the grid; `folder` keeps them."""
     config = run.config.evaluate
     test_digest = f"{run.test_data.name} {stamp(run.test_data)}"
@@ -197,7 +196,6 @@ def _jobs(run: Run, sets: Sets, folder: Path, workers: int) -> Iterator[StudentJ
                     soft_weight=config.soft_weight,
                     inference=config.inference,
                     device=str(run.device),
-                    threads=1 if workers > 1 else torch.get_num_threads(),
                     checkpoint=checkpoint_path(record),
                     checkpoint_s=config.checkpoint_s,
                     keep=run.models / JUDGE if judges else None,

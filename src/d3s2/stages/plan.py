@@ -28,6 +28,7 @@ from d3s2.stages.flops import (
     teacher_tflop,
 )
 from d3s2.stages.run import open_split
+from d3s2.stages.students import THREADS
 from d3s2.stages.trials import denoise_s, generator_step_s, num_weights, unet_step_s
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
@@ -220,7 +221,7 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
     workers = settings.workers or (num_cores() if device.type == "cpu" else 1)
     if architecture.name == "compact-unet":
-        step_s = unet_step_s(config, train, device, sizes.num_classes, threads=1 if workers > 1 else None)
+        step_s = unet_step_s(config, train, device, sizes.num_classes, threads=THREADS)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)
     tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
     passes = 3 * train.iterations * train.batch + sizes.num_test

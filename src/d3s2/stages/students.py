@@ -19,7 +19,7 @@ import torch
 from d3s2.base.errors import WorkError
 from d3s2.base.files import read_json, write_json
 from d3s2.base.progress import Progress
-from d3s2.base.runtime import num_cores, peak_memory_gib, stopwatch
+from d3s2.base.runtime import num_cores, peak_memory_gib, stopwatch, torch_threads
 from d3s2.base.seeds import seed_for
 from d3s2.base.workers import end_with_parent
 from d3s2.data.image_files import png_bytes
@@ -36,6 +36,7 @@ from d3s2.student.train import train
 
 Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
 STUDENTS = "students"
+THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it
 NUM_SIZED = 4096
 
 
@@ -67,7 +68,6 @@ class StudentJob:
     soft_weight: float
     inference: InferenceConfig | None
     device: str
-    threads: int
     checkpoint: Path
     checkpoint_s: float
     keep: Path | None = None
@@ -135,9 +135,13 @@ def train_students(
 
 
 def train_student(job: StudentJob) -> StudentRecord:
-    """Trains and scores one student; runs in any process."""
-    torch.set_num_threads(job.threads)
+    """Trains and scores one student; runs in any process, and gives the same numbers in each."""
     device = torch.device(job.device)
+    with torch_threads(THREADS if device.type == "cpu" else None):
+        return _train_student(job, device)
+
+
+def _train_student(job: StudentJob, device: torch.device) -> StudentRecord:
     pairs = open_pairs(*open_members(job.members, job.data), job.data.memory_gib)
     soft = soft_of(job.members, job.data)
     names = open_split(job.data, job.data.test).space.names

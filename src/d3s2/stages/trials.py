@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from d3s2.base.runtime import autocast_dtype
+from d3s2.base.runtime import autocast_dtype, torch_threads
 from d3s2.generator.autoencoders import Autoencoder, encode
 from d3s2.generator.compact import CompactGenerator, bind
 from d3s2.generator.denoiser import Level
@@ -26,12 +26,8 @@ def unet_step_s(
     def step() -> None:
         _autocast(device, lambda: net(images).scores).float().mean().backward()
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with torch_threads(threads):
         return _seconds(step)
-    finally:
-        torch.set_num_threads(before)
 
 
 def generator_step_s(
