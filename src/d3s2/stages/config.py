@@ -101,8 +101,10 @@ class TrainConfig(Config):
     flip: bool = True
     light: Share = 0.25
     """Brightness and contrast vary by factors 1 +- light."""
-    colour: Share = 0.1
-    """Each colour channel varies by a factor 1 +- colour."""
+    saturation: Share = 0.25
+    """Saturation varies by factors 1 +- saturation."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Largest turn of the hues, as a share of the colour circle."""
 
     @model_validator(mode="after")
     def _ordered_zoom(self) -> "TrainConfig":

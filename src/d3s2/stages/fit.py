@@ -140,7 +140,8 @@ def train_settings(config: TrainConfig) -> TrainSettings:
             crop_px=config.crop_px,
             shift=config.shift,
             light=config.light,
-            colour=config.colour,
+            saturation=config.saturation,
+            hue=config.hue,
         ),
     )
 

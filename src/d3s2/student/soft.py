@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
+from kornia.geometry.transform import warp_affine
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,15 +40,13 @@ class SoftSource:
     weight: float
 
 
-def soft_batch(
-    cells: Sequence[SoftCells | None], varied: Augmented, size_px: tuple[int, int], num_classes: int
-) -> Float[Tensor, "b c y x"]:
+def soft_batch(cells: Sequence[SoftCells | None], varied: Augmented, num_classes: int) -> Float[Tensor, "b c y x"]:
     """The distribution at each pixel of an augmented batch, moved as the images were.
 
     Args:
         cells: of the pairs of the batch.
-        size_px: (height, width) of the pictures before augmentation.
     """
+    seen_px = (varied.masks.shape[-2], varied.masks.shape[-1])
     moved = []
     for index, soft in enumerate(cells):
         if soft is None:
@@ -56,8 +55,12 @@ def soft_batch(
             moved.append(F.one_hot(known, num_classes).permute(2, 0, 1).float())
             continue
         table = torch.from_numpy(soft.probabilities())[None]
-        covered = torch.tensor([side * soft.cell_px for side in (table.shape[-1], table.shape[-2])])
-        # cut cells reach beyond the picture: -1..1 over the picture becomes -1..1 over the cells
-        grid = (varied.grid[index] + 1) * torch.tensor([size_px[1], size_px[0]]) / covered - 1
-        moved.append(F.grid_sample(table, grid[None], padding_mode="border", align_corners=False)[0])
+        matrix = varied.matrix[index : index + 1].cpu() @ _cells_to_px(soft.cell_px)
+        moved.append(warp_affine(table, matrix, seen_px, padding_mode="border")[0])
     return torch.stack(moved)
+
+
+def _cells_to_px(cell_px: int) -> Float[Tensor, "3 3"]:
+    """From (column, row, 1) of a cell to (x, y, 1) of its middle."""
+    middle = (cell_px - 1) / 2
+    return torch.tensor([[cell_px, 0, middle], [0, cell_px, middle], [0, 0, 1]], dtype=torch.float32)

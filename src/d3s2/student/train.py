@@ -143,9 +143,8 @@ def _varied(
     varied = augment(to_unit(batch.images), batch.masks, settings.augmentation, generator)
     if soft is None:
         return _Batch(varied.images, varied.masks, None)
-    height, width = batch.masks.shape[-2:]
     cells = [soft.cells[position] for position in positions]
-    probabilities = soft_batch(cells, varied, (height, width), num_classes)
+    probabilities = soft_batch(cells, varied, num_classes)
     return _Batch(varied.images, varied.masks, SoftTargets(probabilities, soft.weight))
 
 

@@ -4,7 +4,7 @@ import torch
 
 from d3s2.student.augment import Augmentation, augment
 
-STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, colour=0.0)
+STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, saturation=0.0, hue=0.0)
 
 
 def pairs() -> tuple[torch.Tensor, torch.Tensor]:
@@ -23,7 +23,7 @@ def test_image_and_mask_move_together_and_what_comes_from_outside_is_ignored() -
     masks = torch.zeros(8, 32, 48, dtype=torch.uint8)
     masks[:, 8:24, 12:36] = 1
     images = masks.float()[:, None].repeat(1, 3, 1, 1)
-    how = Augmentation(light=0.0, colour=0.0, zoom=(0.5, 1.5))
+    how = Augmentation(light=0.0, saturation=0.0, hue=0.0, zoom=(0.5, 1.5))
     moved, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(1))
     inside = moved_masks == 1
     assert inside.any()
@@ -44,7 +44,7 @@ def test_the_same_generator_gives_the_same_batch_and_global_state_is_untouched()
 
 def test_a_crop_of_the_plain_picture_is_a_piece_of_it() -> None:
     images, masks = pairs()
-    how = Augmentation(flip=False, zoom=(1.0, 1.0), crop_px=(16, 8), light=0.0, colour=0.0)
+    how = Augmentation(flip=False, zoom=(1.0, 1.0), crop_px=(16, 8), light=0.0, saturation=0.0, hue=0.0)
     moved, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(2))
     assert moved.shape == (6, 3, 16, 8)
     lefts = []
@@ -59,7 +59,35 @@ def test_a_crop_of_the_plain_picture_is_a_piece_of_it() -> None:
 def test_a_crop_larger_than_the_zoomed_picture_holds_all_of_it() -> None:
     masks = torch.ones(4, 16, 24, dtype=torch.uint8)
     images = torch.ones(4, 3, 16, 24)
-    how = Augmentation(zoom=(0.5, 0.5), crop_px=(32, 32), light=0.0, colour=0.0)
+    how = Augmentation(zoom=(0.5, 0.5), crop_px=(32, 32), light=0.0, saturation=0.0, hue=0.0)
     _, moved_masks, _ = augment(images, masks, how, torch.Generator().manual_seed(2))
     assert ((moved_masks == 1).sum(dim=(1, 2)) == 8 * 12).all()
     assert set(moved_masks.unique().tolist()) == {1, 255}
+
+
+def test_light_and_colour_leave_masks_alone_and_grey_pictures_grey() -> None:
+    _, masks = pairs()
+    grey = torch.rand(6, 1, 16, 24, generator=torch.Generator().manual_seed(0)).repeat(1, 3, 1, 1)
+    how = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.5, saturation=0.5, hue=0.1)
+    relit, same_masks, _ = augment(grey, masks, how, torch.Generator().manual_seed(5))
+    assert torch.equal(same_masks, masks)
+    torch.testing.assert_close(relit[:, 0], relit[:, 1], atol=1e-5, rtol=0)
+    assert (relit - grey).abs().amax(dim=(1, 2, 3)).min() > 0.01
+    assert relit.min() >= 0
+    assert relit.max() <= 1
+
+
+def test_hue_turns_colours_and_saturation_fades_them() -> None:
+    red = torch.tensor([0.8, 0.2, 0.2])[None, :, None, None].expand(32, 3, 8, 8).contiguous()
+    masks = torch.zeros(32, 8, 8, dtype=torch.uint8)
+    still = {"flip": False, "zoom": (1.0, 1.0), "shift": 0.0, "light": 0.0}
+    turned = augment(
+        red, masks, Augmentation(**still, saturation=0.0, hue=0.1), torch.Generator().manual_seed(0)
+    ).images
+    faded = augment(red, masks, Augmentation(**still, saturation=0.5, hue=0.0), torch.Generator().manual_seed(0)).images
+    spread = torch.tensor(0.6)
+    torch.testing.assert_close((turned.amax(dim=1) - turned.amin(dim=1)).mean(), spread, atol=1e-3, rtol=0)
+    assert (turned[:, 1] - turned[:, 2]).abs().max() > 0.1
+    spreads = (faded.amax(dim=1) - faded.amin(dim=1)).mean(dim=(1, 2))
+    assert spreads.min() < 0.5
+    assert spreads.max() > 0.65

@@ -13,7 +13,7 @@ from d3s2.student.soft import SoftSource, soft_batch
 from d3s2.student.train import TrainSettings, train
 
 CPU = torch.device("cpu")
-STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, colour=0.0)
+STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, saturation=0.0, hue=0.0)
 SIZE = (20, 27)  # cells of 4 px: those at the right edge are cut
 
 
@@ -30,7 +30,7 @@ def halves() -> torch.Tensor:
 def test_soft_labels_move_as_masks_do() -> None:
     masks = halves()
     varied = augment(torch.zeros(5, 3, *SIZE), masks, Augmentation(), torch.Generator().manual_seed(4))
-    soft = soft_batch([one_hot(mask) for mask in masks], varied, SIZE, 4)
+    soft = soft_batch([one_hot(mask) for mask in masks], varied, 4)
     assert soft.shape == (5, 4, *SIZE)
     torch.testing.assert_close(soft.sum(dim=1), torch.ones(5, *SIZE))
     inside = varied.masks != 255
@@ -45,7 +45,7 @@ def test_unmoved_soft_labels_are_those_of_the_cells() -> None:
     probabilities = torch.rand(4, *SIZE, generator=generator).softmax(dim=0)
     soft = soften(probabilities.numpy(), num_top=4, cell_px=4)
     varied = augment(torch.zeros(1, 3, *SIZE), torch.zeros(1, *SIZE, dtype=torch.uint8), STILL, generator)
-    brought = soft_batch([soft], varied, SIZE, 4)[0]
+    brought = soft_batch([soft], varied, 4)[0]
     # the centre of a whole cell of 4 px lies between its four middle pixels
     cells = torch.from_numpy(soft.probabilities())[:, :, :6]
     middles = F.avg_pool2d(brought[:, 1:19, 1:25], 2, stride=4)
@@ -56,7 +56,7 @@ def test_a_pair_without_soft_labels_teaches_its_mask() -> None:
     masks = halves()[:2]
     masks[:, :3] = 255
     varied = augment(torch.zeros(2, 3, *SIZE), masks, STILL, torch.Generator())
-    soft = soft_batch([None, one_hot(halves()[0])], varied, SIZE, 4)
+    soft = soft_batch([None, one_hot(halves()[0])], varied, 4)
     scores = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(
         mean_soft_cross_entropy(scores, soft[:1], varied.masks[:1]), mean_cross_entropy(scores, varied.masks[:1])
