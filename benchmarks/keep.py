@@ -1,9 +1,12 @@
-"""Keeps the evaluation of a run as evidence, and draws the README's tables from what is kept.
+"""Keeps the evaluation of a run as evidence, and draws the tables of README.md and docs/results.md from what is kept.
 
     python benchmarks/keep.py runs/camvid        writes benchmarks/camvid_<hardware>_<date>.json, copies the gallery
-    python benchmarks/keep.py --tables           writes the tables of README.md anew, from the latest file of each
+    python benchmarks/keep.py runs/camvid-grid --judged runs/camvid      the same from an ablation along budgets
+    python benchmarks/keep.py --tables           writes the tables anew, from the latest file of each
 
-A kept file is results.json with the judges, the cost of guidance and of each stage beside it.
+A kept file is results.json with the judges, the cost of guidance and of each stage beside it. Of an ablation along
+budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each record of `sets` says its share of the masks as
+`budget`; judges and gallery come from an evaluation of the same recipe at one budget.
 """
 
 import argparse
@@ -14,33 +17,58 @@ from pathlib import Path
 from typing import Any
 
 from d3s2.base.files import read_json, write_json, write_text
+from d3s2.report.ablation import read_ablation
+from d3s2.report.comparisons import budget_figure
 from d3s2.report.records import set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("scenes", "camvid", "ccp")
+GRID = "ablation-test.json"
+PAGES = ("README.md", "docs/results.md")
 
 
-def keep(folder: Path) -> Path:
-    """Writes the JSON of one run; returns its path."""
-    results = read_json(folder / "results.json")
-    name = read_json(folder / "run.json")["name"]
+def keep(folder: Path, judged: Path | None = None) -> Path:
+    """Writes the JSON of one run, or of an ablation along budgets; returns its path."""
+    grid = folder / GRID
+    results = of_budgets(read_json(grid)) if grid.exists() else read_json(folder / "results.json")
+    evaluated = judged or folder
     for extra in ("judges", "guidance_cost", "cost"):
-        if (folder / f"{extra}.json").exists():
-            results[extra] = read_json(folder / f"{extra}.json")
-    results["config"] = read_json(folder / "run.json")
-    hardware = results["hardware"]
+        if (evaluated / f"{extra}.json").exists():
+            results[extra] = read_json(evaluated / f"{extra}.json")
+    results.setdefault("config", read_json(evaluated / "run.json"))
+    hardware, name = results["hardware"], results["config"]["name"]
     machine = re.sub(r"[^a-z0-9]+", "-", f"{hardware.get('gpu') or hardware['cpu']} {hardware['cores']} cores".lower())
     path = ROOT / "benchmarks" / f"{name}_{machine.strip('-')}_{results['date'][:10]}.json"
     write_json(path, results)
-    picture = ROOT / "docs" / "images" / f"gallery_{name}.png"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / "gallery.png", picture)
+    pictures = ROOT / "docs" / "images"
+    pictures.mkdir(parents=True, exist_ok=True)
+    if (evaluated / "gallery.png").exists():
+        shutil.copyfile(evaluated / "gallery.png", pictures / f"gallery_{name}.png")
+    if grid.exists():
+        found = read_ablation(grid)
+        for student in found.students:
+            figure = budget_figure(found, student)
+            if figure is not None:
+                figure.savefig(pictures / f"budgets_{name}_{student}.png", dpi=160)
     return path
 
 
-def table(path: Path) -> str:
-    """Markdown: a row a set, mean and deviation over seeds, per cent."""
+def of_budgets(ablation: dict[str, Any]) -> dict[str, Any]:
+    """The records of an ablation as those of an evaluation, each with its share of the masks; each set once."""
+    rows = [row for row in ablation.pop("rows") if row["axis"] == "budget" or row["result"]["name"] == "all"]
+    return {"sets": [{**row["result"], "budget": round(row["share"], 4)} for row in rows], **ablation}
+
+
+def table(path: Path, full: bool, up: str) -> str:
+    """Markdown: a row a set, mean and deviation over seeds, per cent.
+
+    Args:
+        full: of a grid, every student and tail mIoU too.
+        up: from the page to the root.
+    """
     results = read_json(path)
+    if "budget" in results["sets"][0]:
+        return budget_table(path, results, full, up)
     random = next((row["miou_mean"] for row in results["sets"] if row["name"] == "random"), None)
     lines = ["| set | images | mIoU, % | tail mIoU, % | of random |", "|---|---:|---:|---:|---:|"]
     for row in results["sets"]:
@@ -53,38 +81,81 @@ def table(path: Path) -> str:
             f"× {row['miou_mean'] / random:.2f}" if random else "-",
         )
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
-    return "\n".join([*lines, "", _caption(path, results)])
+    return "\n".join([*lines, "", _caption(path, results, up)])
 
 
-def _caption(path: Path, results: dict[str, Any]) -> str:
+def budget_table(path: Path, results: dict[str, Any], full: bool, up: str) -> str:
+    """Markdown of a grid: a row a set, a column a budget; the factor is against random images of the same number."""
+    students = list(dict.fromkeys(row["student"] for row in results["sets"]))
+    parts = []
+    for student in students if full else students[:1]:
+        rows = [row for row in results["sets"] if row["student"] == student]
+        if full:
+            parts += [f"**{student}**, mIoU, %", ""]
+        parts += [*_budget_lines(rows, "miou"), ""]
+        if full:
+            parts += [f"**{student}**, tail mIoU, %", "", *_budget_lines(rows, "tail_miou"), ""]
+    return "\n".join([*parts, _caption(path, results, up)])
+
+
+def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
+    budgets = sorted({row["budget"] for row in rows if row["name"] != "all"})
+    heads = [f"{100 * budget:.2g} %" for budget in budgets]
+    lines = [f"| set | {' | '.join(heads)} |", f"|---|{'---:|' * len(budgets)}"]
+    found = {(row["name"], row["budget"]): row for row in rows}
+    for name in dict.fromkeys(row["name"] for row in rows if row["name"] != "all"):
+        mark = "**" if name == "distilled" else ""
+        cells = [_measured(found.get((name, budget)), found.get(("random", budget)), score) for budget in budgets]
+        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in (set_title(name), *cells)) + " |")
+    everything = next((row for row in rows if row["name"] == "all"), None)
+    if everything is not None:
+        lines.append(f"| {set_title('all')} | {_measured(everything, None, score)} |" + " |" * (len(budgets) - 1))
+    return lines
+
+
+def _measured(row: dict[str, Any] | None, random: dict[str, Any] | None, score: str) -> str:
+    if row is None or row[f"{score}_mean"] is None:
+        return "-"
+    text = f"{100 * row[f'{score}_mean']:.1f} ± {100 * (row[f'{score}_std'] or 0):.1f}"
+    if random is None or random is row or not random[f"{score}_mean"]:
+        return text
+    return f"{text} (× {row[f'{score}_mean'] / random[f'{score}_mean']:.2f})"
+
+
+def _caption(path: Path, results: dict[str, Any], up: str) -> str:
     row, config = results["sets"][0], results["config"]
     size = " x ".join(map(str, config["data"]["size"]))
-    where = f"[`{path.name}`](benchmarks/{path.name})"
+    where = f"[`{path.name}`]({up}benchmarks/{path.name})"
+    students = dict.fromkeys((row["student"], row["iterations"]) for row in results["sets"])
+    trained = " and ".join(f"a {student} after {iterations:,} iterations" for student, iterations in students)
     return (
-        f"*{config['name']}* at {size} px, {results['dataset']}: mean ± deviation over {len(row['seeds'])} seeds of a "
-        f"{row['student']} after {row['iterations']} iterations; tail: the rarest third of the classes. {where}"
+        f"*{config['name']}* at {size} px, {results['dataset']}: mean ± deviation over {len(row['seeds'])} seeds of "
+        f"{trained}; tail: the rarest third of the classes. {where}"
     )
 
 
 def write_tables() -> None:
-    """Replaces what stands between the markers in README.md."""
-    text = (ROOT / "README.md").read_text()
-    for name in RUNS:
-        found = sorted((ROOT / "benchmarks").glob(f"{name}_*.json"), key=lambda path: read_json(path)["date"])
-        if found:
-            new = f"<!-- table:{name} -->\n{table(found[-1])}\n<!-- /table -->"
-            text = re.sub(rf"<!-- table:{name} -->.*?<!-- /table -->", lambda _, new=new: new, text, flags=re.DOTALL)
-    write_text(ROOT / "README.md", text)
+    """Replaces what stands between the markers of the pages: `table:NAME`, or `table:NAME:full` for all of a grid."""
+    for page in PAGES:
+        text, up = (ROOT / page).read_text(), "../" * page.count("/")
+        for name in RUNS:
+            kept = sorted((ROOT / "benchmarks").glob(f"{name}_*.json"), key=lambda path: read_json(path)["date"])
+            for marker in (name, f"{name}:full") if kept else ():
+                new = f"<!-- table:{marker} -->\n{table(kept[-1], marker != name, up)}\n<!-- /table -->"
+                pattern = rf"<!-- table:{marker} -->.*?<!-- /table -->"
+                text = re.sub(pattern, lambda _, new=new: new, text, flags=re.DOTALL)
+        write_text(ROOT / page, text)
 
 
 def main() -> None:
     """Reads the call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("--judged", type=Path, help="a run of the same recipe with judges.json and gallery.png")
     parser.add_argument("--tables", action="store_true")
     asked = parser.parse_args()
     if asked.run is not None:
-        print(json.dumps({"kept": str(keep(asked.run))}))
+        print(json.dumps({"kept": str(keep(asked.run, asked.judged))}))
     if asked.tables:
         write_tables()
 

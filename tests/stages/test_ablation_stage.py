@@ -82,6 +82,29 @@ def test_tables_stand_beside_the_json(finished: Path) -> None:
     assert lines[0].startswith("axis,variant,overrides,share,l_seg,sampling_s,name,items")
 
 
+def test_budgets_compare_every_set_of_the_recipe_with_random_images_of_their_own_number(tmp_path: Path) -> None:
+    sets = "evaluate.sets=[random, distilled-unguided, distilled, distilled-soft, all]"
+    words = (sets, "synthesize.soft={}", "--vary", "select.ratio=0.1,0.2")
+    assert ablate(tmp_path / "grid", *words) == 0
+    found = read_ablation(tmp_path / "grid" / "ablation-val.json")
+    made = ["random", "distilled-unguided", "distilled", "distilled-soft"]
+    assert [row.result.name for row in found.of("budget", "compact-unet")] == made * 2
+    assert [row.result.items for row in found.rows] == [5, 24, *[2] * 4, *[5] * 4]
+    unguided, guided, soft = found.rows[3:6]
+    assert unguided.l_seg != guided.l_seg == soft.l_seg
+    assert soft.result.bytes > guided.result.bytes
+    beside = found.random_beside(guided)
+    assert beside == found.rows[2].result != found.references("compact-unet")["random"]
+
+
+def test_the_same_images_serve_every_weight_of_soft_labels() -> None:
+    base = load_run("scenes", ["evaluate.seeds=2", "evaluate.sets=[random]"])
+    grid = Grid(base, plan_variants(base, ("soft",), ()), "val")
+    assert list(grid.runs) == ["soft.cell_px=4+soft.num_top=4"]
+    amounts = {step.what: step.amount for step in plan_ablation(grid, torch.device("cpu")).steps}
+    assert amounts["evaluate"] == "10 students, scored on val"
+
+
 def test_other_layers_share_the_teacher_and_have_a_bank_of_their_own(tmp_path: Path) -> None:
     base = load_run("scenes", [*TINIER, "teacher.layers=[down1, down2, down3, up1]"])
     planned = AXES["layers"](base)
@@ -97,8 +120,8 @@ def test_every_axis_builds_and_names_its_variants_apart(axis: str) -> None:
     base = load_run("scenes", ["teacher.layers=[down2, up1]"])
     planned = plan_variants(base, (axis,), ())
     assert len({variant.name for variant in planned}) == len(planned) > 1
-    made = [folder_name(one.config(base), base) for one in planned if "distilled" in one.sets]
-    assert len(set(made)) == len(made)
+    made = [folder_name(one.config(base), base) for one in planned if one.makes_a_set]
+    assert len(set(made)) == (1 if axis == "soft" else len(made))
 
 
 def test_a_dry_run_counts_sets_and_students_and_writes_nothing(

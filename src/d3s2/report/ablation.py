@@ -80,21 +80,17 @@ class Ablation:
         """Real sets at the recipe's own budget, by name."""
         return {row.result.name: row.result for row in self.of(REFERENCE, student)}
 
+    def random_beside(self, row: AblationRow) -> SetResult | None:
+        """Random real data of the same budget: of the row's own variant, or else of the recipe."""
+        student = row.result.student
+        beside = (other.result for other in self.of(row.axis, student) if other.variant == row.variant)
+        return next((result for result in beside if result.name == "random"), self.references(student).get("random"))
+
 
 def ablation_table(ablation: Ablation) -> Table:
-    """A row a variant and set: mIoU and tail mIoU in per cent, against random real data of the recipe's budget."""
+    """A row a variant and set: mIoU and tail mIoU in per cent, against random real data of the same budget."""
     many = len(ablation.students) > 1
-    headers: tuple[str, ...] = (
-        "axis",
-        "variant",
-        "set",
-        "items",
-        "mIoU, %",
-        "tail mIoU, %",
-        "× random",
-        "L_seg",
-        "sampling",
-    )
+    headers: tuple[str, ...] = HEADERS
     lines = [_cells(ablation, row) for row in ablation.rows]
     if many:
         headers = ("student", *headers)
@@ -135,7 +131,7 @@ def read_ablation(path: Path) -> Ablation:
 
 def _cells(ablation: Ablation, row: AblationRow) -> tuple[str, ...]:
     result = row.result
-    random = ablation.references(result.student).get("random")
+    random = ablation.random_beside(row)
     ratio = result.miou_mean / random.miou_mean if result.miou_mean and random and random.miou_mean else None
     return (
         row.axis,

@@ -29,12 +29,14 @@ from d3s2.stages.distill import distill_run
 from d3s2.stages.evaluate import compare_sets
 from d3s2.stages.plan import Plan, Step, make_plan
 from d3s2.stages.run import Run, open_run, open_split
+from d3s2.stages.set_names import ALL, BALANCED, HERE, RANDOM, is_made_here, parse_set
+from d3s2.stages.sets import set_folder
 from d3s2.stages.variants import Variant, folder_name
 from d3s2.store.items import MANIFEST
 from d3s2.store.reader import DistilledSet
 
 SHARED, VARIANTS = "shared", "variants"
-REAL_SETS = ("random", "balanced", "all")
+REAL_SETS = (RANDOM, BALANCED, ALL)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Grid:
     @property
     def runs(self) -> Mapping[str, RunConfig]:
         """Folder of each distilled set -> its run; variants that make the same set share one."""
-        made = [variant for variant in self.variants if "distilled" in variant.sets]
+        made = [variant for variant in self.variants if variant.makes_a_set]
         configs = [variant.config(self.config) for variant in made]
         return {folder_name(config, self.config): config for config in configs}
 
@@ -146,17 +148,22 @@ def _sampling_work(config: RunConfig, num_all: int) -> float:
     settings = config.synthesize
     num_masks = masks_for_ratio(config.select.ratio, num_all) if config.select.ratio else config.select.num_masks or 0
     guided = 1.5 if settings.guidance.mode == "fast" else 2.5
-    cost = guided if settings.guidance.strength > 0 else 1.0
+    cost = (guided if settings.guidance.strength > 0 else 1.0) + (1.0 if settings.unguided_too else 0.0)
     return num_masks * settings.steps * settings.candidates * settings.repeats * cost
 
 
 def _num_students(grid: Grid) -> int:
     """Different ones: a real set of one budget is trained once."""
-    sets = {(name, "" if name == "all" else str(grid.config.select)) for name in grid.references}
+    sets: set[tuple[str, str, float | None]] = {
+        (name, "" if name == ALL else str(grid.config.select), None) for name in grid.references
+    }
     for variant in grid.variants:
         config = variant.config(grid.config)
         made = folder_name(config, grid.config)
-        sets |= {(name, made if name == "distilled" else str(config.select)) for name in variant.sets}
+        sets |= {
+            (name, made if is_made_here(name) else str(config.select), _soft_weight(name, config))
+            for name in variant.sets
+        }
     settings = grid.config.evaluate
     return len(sets) * settings.seeds * len(settings.architectures)
 
@@ -192,7 +199,7 @@ def _scored(
     if not sets:
         return []
     config = variant.config(grid.config)
-    where = folder / VARIANTS / folder_name(config, grid.config) if "distilled" in sets else None
+    where = folder / VARIANTS / folder_name(config, grid.config) if variant.makes_a_set else None
     run = _run_of(config, grid, folder, device, progress, where)
     scored = config.model_copy(
         update={
@@ -202,19 +209,32 @@ def _scored(
     )
     results, _ = compare_sets(replace(run, config=scored), folder, command)
     num_all = len(run.train_data.ids)
-    made = DistilledSet(run.folder) if where is not None else None
-    return [
-        AblationRow(
-            axis=variant.axis,
-            variant=variant.name,
-            overrides=variant.overrides,
-            share=result.items / num_all,
-            l_seg=_mean_energy(made) if made and result.name == "distilled" else None,
-            sampling_s=made.manifest["cost"]["sampling_s"] if made and result.name == "distilled" else None,
-            result=result,
+    rows = []
+    for result in results.sets:
+        made = _made_set(run, result.name)
+        rows.append(
+            AblationRow(
+                axis=variant.axis,
+                variant=variant.name,
+                overrides=variant.overrides,
+                share=result.items / num_all,
+                l_seg=_mean_energy(made) if made else None,
+                sampling_s=made.manifest["cost"]["sampling_s"] if made else None,
+                result=result,
+            )
         )
-        for result in results.sets
-    ]
+    return rows
+
+
+def _soft_weight(name: str, config: RunConfig) -> float | None:
+    return config.evaluate.soft_weight if any(part.soft for part in parse_set(name)) else None
+
+
+def _made_set(run: Run, name: str) -> DistilledSet | None:
+    """The set that a name stands for, where it is one that this run made and nothing else."""
+    parts = parse_set(name)
+    alone = len(parts) == 1 and parts[0].source in HERE
+    return DistilledSet(set_folder(run, parts[0].source)) if alone else None
 
 
 def _mean_energy(distilled: DistilledSet) -> float | None:

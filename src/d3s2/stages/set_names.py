@@ -51,6 +51,11 @@ def parse_set(name: str) -> tuple[SetPart, ...]:
     return parts
 
 
+def is_made_here(name: str) -> bool:
+    """Whether a run makes the pairs of this set, or some of them."""
+    return any(part.source in HERE for part in parse_set(name))
+
+
 def checked(name: str) -> str:
     """The name as it is; raises UsageError where `parse_set` does."""
     parse_set(name)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 
@@ -12,13 +12,14 @@ from d3s2.base.errors import ConfigError
 from d3s2.base.names import choose
 from d3s2.generator.guidance import Mode
 from d3s2.stages.config import RunConfig
+from d3s2.stages.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED, is_made_here, parse_set
 
-SetName = Literal["random", "balanced", "distilled"]
-DISTILLED: tuple[SetName, ...] = ("distilled",)
+DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
 ALWAYS = ("synthesize.unguided_too=false", "synthesize.measure_cost=false")
-"""What holds for every variant: a set without guidance is a variant of its own."""
+"""What holds for every variant that does not say otherwise: a set without guidance is mostly one of its own."""
 
-UNGUIDED = "synthesize.guidance.strength=0"
+NO_GUIDANCE = "synthesize.guidance.strength=0"
+BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,12 @@ class Variant:
     axis: str
     name: str
     overrides: tuple[str, ...] = ()
-    sets: tuple[SetName, ...] = DISTILLED
+    sets: tuple[str, ...] = DISTILLED
+
+    @property
+    def makes_a_set(self) -> bool:
+        """Whether a distilled set has to be made for it."""
+        return any(map(is_made_here, self.sets))
 
     def config(self, base: RunConfig) -> RunConfig:
         """The run of this variant."""
@@ -54,11 +60,11 @@ def one_each(axis: str, key: str, *values: Any) -> Axis:
 def parts(_: RunConfig) -> tuple[Variant, ...]:
     """The method taken apart: selection, synthesis, each loss, and all of it."""
     return (
-        Variant("parts", "neither: random masks, real images", (), ("random",)),
-        Variant("parts", "selection alone: balanced masks, real images", (), ("balanced",)),
-        Variant("parts", "synthesis alone: random masks, unguided", ("select.method=random", UNGUIDED)),
+        Variant("parts", "neither: random masks, real images", (), (RANDOM,)),
+        Variant("parts", "selection alone: balanced masks, real images", (), (BALANCED,)),
+        Variant("parts", "synthesis alone: random masks, unguided", ("select.method=random", NO_GUIDANCE)),
         Variant("parts", "random masks, guided", ("select.method=random",)),
-        Variant("parts", "no guidance", (UNGUIDED,)),
+        Variant("parts", "no guidance", (NO_GUIDANCE,)),
         Variant("parts", "segmentation loss alone", ("synthesize.guidance.l_feat=0",)),
         Variant("parts", "feature loss alone", ("synthesize.guidance.l_seg=0",)),
         Variant("parts", "everything"),
@@ -83,16 +89,28 @@ def layers(config: RunConfig) -> tuple[Variant, ...]:
     )
 
 
-def budget(_: RunConfig) -> tuple[Variant, ...]:
-    """Shares of the masks; real sets of each size beside the distilled one."""
-    return tuple(
-        Variant(
-            "budget",
-            f"{100 * ratio:g} %",
-            (f"select.ratio={ratio}", "select.num_masks=null"),
-            ("random", "balanced", "distilled"),
+def budget(*ratios: float) -> Axis:
+    """Shares of the masks; all sets of the recipe at each, but for all real data, which have no budget."""
+
+    def variants(config: RunConfig) -> tuple[Variant, ...]:
+        sets = tuple(name for name in config.evaluate.sets if name != ALL)
+        unguided = any(part.source == UNGUIDED for name in sets for part in parse_set(name))
+        also = ("synthesize.unguided_too=true",) if unguided else ()
+        return tuple(
+            Variant("budget", f"{100 * ratio:g} %", (f"select.ratio={ratio}", "select.num_masks=null", *also), sets)
+            for ratio in ratios
         )
-        for ratio in (0.005, 0.01, 0.02, 0.05, 0.1)
+
+    return variants
+
+
+def soft(_: RunConfig) -> tuple[Variant, ...]:
+    """The teacher's distribution beside the mask, by its share of the loss; the same images for all."""
+    made = "synthesize.soft={}"
+    weights = (0.25, 0.5, 1.0)
+    return (
+        Variant("soft", "masks alone", (made,)),
+        *(Variant("soft", f"{weight:g}", (made, f"evaluate.soft_weight={weight}"), (SOFT,)) for weight in weights),
     )
 
 
@@ -102,8 +120,9 @@ AXES: dict[str, Axis] = {
     "window": one_each("window", "synthesize.guidance.window", [0.0, 1.0], [0.1, 0.8], [0.1, 0.5], [0.5, 0.9]),
     "strength": one_each("strength", "synthesize.guidance.strength", 0, 0.25, 0.5, 1, 2),
     "layers": layers,
-    "budget": budget,
+    "budget": budget(*BUDGETS),
     "candidates": one_each("candidates", "synthesize.candidates", 1, 2, 4),
+    "soft": soft,
     "filter": one_each("filter", "synthesize.filter", None, 1.25, 2.0),
 }
 """What `--axis` knows; `--vary key=v1,v2` goes along any other key."""
@@ -117,7 +136,7 @@ def plan_variants(config: RunConfig, axes: Sequence[str], vary: Sequence[str]) -
     """
     chosen = axes if axes or vary else ("parts",)
     planned = [variant for name in dict.fromkeys(chosen) for variant in choose(AXES, name, "axis")(config)]
-    planned += [variant for text in vary for variant in _free_axis(text)]
+    planned += [variant for text in vary for variant in _free_axis(text, config)]
     for variant in planned:
         variant.config(config)
     return tuple(planned)
@@ -125,18 +144,16 @@ def plan_variants(config: RunConfig, axes: Sequence[str], vary: Sequence[str]) -
 
 def folder_name(config: RunConfig, base: RunConfig) -> str:
     """What a variant's folder is called: the keys in which its distilled set differs from the recipe's, or 'base'."""
-    ours, theirs = _flat(config.model_dump(mode="json")), _flat(base.model_dump(mode="json"))
-    always = {text.partition("=")[0] for text in ALWAYS}
+    plain = Variant("", "").config(base)
+    ours, theirs = _flat(config.model_dump(mode="json")), _flat(plain.model_dump(mode="json"))
     changed = {
-        key: value
-        for key, value in ours.items()
-        if theirs.get(key, value) != value and key not in always and not key.startswith("evaluate.")
+        key: value for key, value in ours.items() if theirs.get(key) != value and not key.startswith("evaluate.")
     }
     name = "+".join(f"{key.removeprefix('synthesize.')}={value}" for key, value in sorted(changed.items()))
     return re.sub(r"[^A-Za-z0-9.+=_-]+", "_", name) or "base"
 
 
-def _free_axis(text: str) -> Iterator[Variant]:
+def _free_axis(text: str, config: RunConfig) -> Iterator[Variant]:
     key, equals, values = text.partition("=")
     try:
         read = yaml.safe_load(f"[{values}]")
@@ -147,6 +164,9 @@ def _free_axis(text: str) -> Iterator[Variant]:
             f"--vary '{text}' is not of the form key=value,value (for example synthesize.steps=12,24 or "
             "synthesize.guidance.window=[0.1,0.5],[0.1,0.9])."
         )
+    if key == "select.ratio":
+        yield from budget(*read)(config)
+        return
     for value in read:
         yield _with_value(key.rpartition(".")[2], key, value)
 
