@@ -55,6 +55,11 @@ class SelectConfig(Config):
     """Weights of classes in the objective; 1 where none is given."""
     rare_weight: Share = 0.0
     """Weights from the census for all other classes: (0.5 / share of the masks that hold it) ** rare_weight, 1 to 8."""
+    group_by: str | None = None
+    """A regular expression that finds in each id where its mask comes from (a drive, a patient): each origin is covered
+    as a class is. Its first bracket is the name; '^[^_]+' takes what stands before the first underscore."""
+    group_weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """What a group counts in the objective, where a class counts 1."""
     force: tuple[str, ...] = ()
     forbid: tuple[str, ...] = ()
     force_classes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import numpy as np
 from d3s2.base.files import read_json, write_json
 from d3s2.base.runtime import num_cores
 from d3s2.data.census import MaskCensus
+from d3s2.selection.groups import with_groups
 from d3s2.selection.picks import Pick, Selection
 from d3s2.selection.select import masks_for_ratio, select_masks
 from d3s2.stages.census import take_census
@@ -40,6 +41,10 @@ def select(run: Run, census: MaskCensus) -> Selection:
 def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
     """The run's budget of masks by any method, with the run's settings."""
     config = run.config.select
+    weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
+    if config.group_by is not None:
+        num_classes, census = census.num_classes, with_groups(census, config.group_by)
+        weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
     return select_masks(
         census,
         num_masks_of(run, len(census.ids)),
@@ -47,7 +52,7 @@ def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
         seed=run.config.seed,
         coverage=config.coverage,
         min_pixels=config.min_pixels,
-        class_weights={**rarity_weights(census, config.rare_weight), **config.class_weights},
+        class_weights=weights,
         force=config.force,
         forbid=config.forbid,
         force_classes=config.force_classes,
