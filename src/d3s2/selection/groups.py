@@ -1,8 +1,8 @@
 """Groups of masks (drives, patients, sites) as classes of their own: a selection that covers them as it covers classes.
 
-A census says nothing of what masks do not show, such as the light of a drive or the scanner of a hospital. Where ids tell
-where a mask comes from, each origin becomes one more class, which its masks hold in full; the objective, its bound and its
-optimisers stay what they are.
+A census says nothing of what masks do not show, such as the light of a drive or the scanner of a hospital. Where ids
+tell where a mask comes from, each origin becomes one more class, which its masks hold in full; the objective, its bound
+and its optimisers stay what they are.
 """
 
 import re

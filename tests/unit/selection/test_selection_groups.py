@@ -86,7 +86,7 @@ def test_too_many_groups_are_refused() -> None:
         pixels=scipy.sparse.csr_array(np.ones((300, 1), dtype=np.int32)),
         mask_px=np.ones(300, dtype=np.int32),
     )
-    with pytest.raises(
-        UsageError, match="makes 300 groups .* beside 1 classes there is room for 254; group more coars"
-    ):
+    with pytest.raises(UsageError) as caught:
         with_groups(many, ".*")
+    assert "makes 300 groups" in str(caught.value)
+    assert "beside 1 classes there is room for 254; group more coarsely" in str(caught.value)
