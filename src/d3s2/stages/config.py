@@ -223,6 +223,9 @@ class GuidanceConfig(Config):
     smoothing_draws: Positive = 1
     """How many such noises the energy is averaged over; each costs a whole energy."""
     every: Positive = 1
+    """A gradient is taken at every n-th step of the window."""
+    hold: bool = False
+    """Go on along the last gradient at the steps between; they are unguided otherwise."""
     l_seg: NotNegative = 1.0
     l_feat: NotNegative = 0.1
     by_class: bool = True

@@ -180,6 +180,7 @@ def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tenso
             window=Window(cleanest=config.window[0], noisiest=config.window[1]),
             inner_steps=config.inner_steps,
             every=config.every,
+            hold=config.hold,
             refusals=Refusals(tuple(batch)),
         )
 
