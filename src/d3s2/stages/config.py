@@ -269,6 +269,8 @@ class SynthesizeConfig(Config):
     """Soft labels beside the masks; null stores none, {} stores them as SoftConfig says."""
     unguided_too: bool = True
     """Also writes the set without guidance, for comparison."""
+    trace_every: Annotated[int, Field(ge=0)] = 1
+    """Energies are taken at every n-th step, for the page's curves; 0 at none. No image depends on it."""
     measure_cost: bool = False
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
 
