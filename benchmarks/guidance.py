@@ -7,12 +7,13 @@
 Stable Diffusion 1.5 with its segmentation ControlNet, guided by Mask2Former Swin-S: the published shapes with random
 weights, written to a scratch folder and loaded as users load them, in float32. Sides: `unguided`; `pipeline`, the
 unguided StableDiffusionControlNetPipeline of diffusers; `fast` with the tiny autoencoder; `fast_small`, the same with a
-teacher that sees half the side (`teacher.size_px`); `fast_vae`, `fast` with the full autoencoder; `full` through the
-diffusion network, with the tiny one; `both` costs the same and runs where it is asked for. Every side makes the
-condition, takes all steps, and decodes the image with the full autoencoder. Guidance acts at every step, which is more
-than the window of a recipe lets through. All sides run in one process, one after the other: seconds are processor
-seconds on the CPU, which other programs do not change; memory is the most that is held meanwhile, the weights of all
-sides (`weights_gib`) included, and beyond what was held before.
+teacher that sees half the side (`teacher.size_px`); `fast_hold`, `fast` with a gradient at every second step that is
+held at the next; `recipe`, what the recipe `ade20k` asks of guidance: window, gradients, layers of the teacher;
+`fast_vae`, `fast` with the full autoencoder; `full` and `both`, through the diffusion network, with the tiny one. Every
+side makes the condition, takes all steps, and decodes the image with the full autoencoder. But for `recipe`, guidance
+acts at every step, which is more than the window of a recipe lets through. All sides run in one process, one after the
+other: seconds are processor seconds on the CPU, which other programs change little; memory is the most that is held
+meanwhile, the weights of all sides (`weights_gib`) included, and beyond what was held before.
 """
 
 import argparse
@@ -23,7 +24,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionControlNetPipeline
@@ -41,14 +41,27 @@ from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import initial_noise
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import load_segmenter, save_segmenter
+from d3s2.nets.segmenter import Segmenter
+from d3s2.recipes import load_run
+from d3s2.stages.config import GuidanceConfig
 from d3s2.teacher.bank import gather_bank
 from d3s2.teacher.judge import Views, judge_views
 
 SPACE = label_space(150)
 BAR = 1.25
 GUIDANCE_SCALE = 7.5
-MODES = {"fast": "fast", "fast_small": "fast", "fast_vae": "fast", "full": "full", "both": "both"}
-SIDES = ("unguided", "pipeline", *MODES)
+RECIPE = load_run("ade20k")
+ALWAYS = GuidanceConfig(window=(0.0, 1.0))
+GUIDED = {
+    "fast": ALWAYS,
+    "fast_small": ALWAYS,
+    "fast_hold": ALWAYS.model_copy(update={"every": 2, "hold": True}),
+    "recipe": RECIPE.synthesize.guidance,
+    "fast_vae": ALWAYS,
+    "full": ALWAYS.model_copy(update={"mode": "full"}),
+    "both": ALWAYS.model_copy(update={"mode": "both"}),
+}
+SIDES = ("unguided", "pipeline", *GUIDED)
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small random networks at 64 px")
     parser.add_argument("--size", type=int, default=256, help="px, both sides of the image")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES[:-1]))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     args = parser.parse_args(words)
     args.size = 64 if args.tiny else args.size
     args.sides = list(dict.fromkeys(["unguided", *args.sides]))  # what all others are measured by
@@ -132,28 +145,44 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]
         found["unguided"] = partial(sampled, generator, masks, plan, None)
     if "pipeline" in sides:
         found["pipeline"] = pipeline_action(generator, masks, plan)
-    for side in MODES.keys() & set(sides):
+    for side in GUIDED.keys() & set(sides):
         decoder = replace(generator, parts=replace(generator.parts, tiny=None)) if side == "fast_vae" else generator
-        teacher_px = plan.size_px // 2 if side == "fast_small" else None
-        energy = energy_of(decoder, masks, plan.models / "teacher", teacher_px)
-        found[side] = partial(sampled, decoder, masks, plan, (MODES[side], energy))
+        teacher = load_segmenter(
+            plan.models / "teacher",
+            SPACE.names,
+            device=device,
+            layers=RECIPE.teacher.layers if side == "recipe" else None,
+            size_px=plan.size_px // 2 if side == "fast_small" else None,
+        )
+        energy = energy_of(decoder, masks, teacher, GUIDED[side])
+        found[side] = partial(sampled, decoder, masks, plan, (GUIDED[side], energy))
     sampled(generator, masks, replace(plan, steps=1), None)  # warms up
     return {side: found[side] for side in sides}
 
 
-def sampled(generator: ControlNetGenerator, masks: Tensor, plan: Plan, guidance: tuple[Any, Energy] | None) -> Tensor:
-    """d3s2's image, guided where a mode and an energy are given."""
+def sampled(
+    generator: ControlNetGenerator, masks: Tensor, plan: Plan, guidance: tuple[GuidanceConfig, Energy] | None
+) -> Tensor:
+    """d3s2's image, guided where a config and an energy are given."""
     guided = None
     if guidance is not None:
-        mode, energy = guidance
-        guided = partial(guide, energy=energy, strength=0.1, mode=mode, window=Window(noisiest=1.0, cleanest=0.0))
+        config, energy = guidance
+        guided = partial(
+            guide,
+            energy=energy,
+            strength=config.strength,
+            mode=config.mode,
+            full_share=config.full_share,
+            window=Window(cleanest=config.window[0], noisiest=config.window[1]),
+            every=config.every,
+            hold=config.hold,
+        )
     sampling = Sampling("ddim", plan.steps, GUIDANCE_SCALE)
     return sample(generator, masks, noises(), sampling, device=masks.device, guided=guided)
 
 
-def energy_of(generator: ControlNetGenerator, masks: Tensor, folder: Path, teacher_px: int | None) -> Energy:
-    """Both losses of the teacher on a perturbed view, with the recipes' weights."""
-    teacher = load_segmenter(folder, SPACE.names, device=masks.device, size_px=teacher_px)
+def energy_of(generator: ControlNetGenerator, masks: Tensor, teacher: Segmenter, config: GuidanceConfig) -> Energy:
+    """Both losses of the teacher on a perturbed view."""
     drawn = torch.rand(1, 3, *masks.shape[1:], generator=torch_generator(0, "bank")).to(masks.device)
     with torch.no_grad():
         layers = list(teacher(drawn).features)
@@ -162,7 +191,7 @@ def energy_of(generator: ControlNetGenerator, masks: Tensor, folder: Path, teach
     def energy(clean: Tensor, level: Level) -> Tensor:
         images = generator.decode(clean, for_guidance=True).float()
         shaken = [torch_generator(0, "views", level.time)]
-        return judge_views(teacher, bank, images, masks, Views(), shaken).weighted(1.0, 0.1)
+        return judge_views(teacher, bank, images, masks, Views(), shaken).weighted(config.l_seg, config.l_feat)
 
     return energy
 

@@ -39,6 +39,12 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def wait_for(device: torch.device) -> None:
+    """Waits until the device has done what it was given, so that a clock read now counts it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def is_first_process() -> bool:
     """Whether this process is the only one, or the first of those that torchrun or accelerate launched."""
     return os.environ.get("RANK", "0") == "0"

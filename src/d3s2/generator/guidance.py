@@ -15,7 +15,8 @@
 with the first term taken in several inner steps where that is asked for. `fast` is r = 0 and never back-propagates the
 diffusion network, `full` is r = 1, `both` lies between. Because the step is a fraction of the model's own update, one
 strength serves every model, data set and loss weight. In terms of the predicted noise a step of x0 <- x0 - s u d is
-e <- e + s (alpha / sigma) u d: classifier guidance with a weight that is free of scale.
+e <- e + s (alpha / sigma) u d: classifier guidance with a weight that is free of scale. The direction d, what stands in
+the brackets, may be held: at the levels between two gradients it goes on, with the s u of each level.
 
 Source: the family, its inner steps and the smoothed energy as in TFG (arXiv 2409.15761, algorithm 1); `full` alone is
 Universal Guidance (arXiv 2302.07121), `fast` alone is MPGD (arXiv 2311.16424); the rms rule as in FreeDoM (arXiv
@@ -95,6 +96,7 @@ def guide(
     window: Window = Window(),
     inner_steps: int = 1,
     every: int = 1,
+    hold: bool = False,
     refusals: Refusals | None = None,
 ) -> Denoiser:
     """The denoiser whose predictions are pulled towards low energy.
@@ -107,29 +109,37 @@ def guide(
         full_share: `both` only: r above; 0 is `fast`, 1 is `full`.
         window: where it acts.
         inner_steps: of the gradient by x0 at each level, each of the same size; they share the strength.
-        every: acts at the first and then at every n-th level of the window.
+        every: takes a gradient at the first and then at every n-th level of the window; a level that time travel takes
+            again is one more.
+        hold: go on along the last direction at the levels between, which are unguided otherwise; an item whose last
+            gradient was refused has none.
         refusals: keeps count of gradients that are not finite, which are never applied.
     """
     share = {"fast": 0.0, "full": 1.0, "both": full_share}[mode]
     calls_in_window = 0
+    held: Tensor | None = None
 
     def guided(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
-        nonlocal calls_in_window
+        nonlocal calls_in_window, held
         if strength == 0 or not window.holds(level):
             return denoiser(x, level)
         calls_in_window += 1
         if (calls_in_window - 1) % every:
-            return denoiser(x, level)
+            clean = denoiser(x, level)
+            return clean if held is None else _stepped(clean, strength * _own_update(x, clean, level), held)
         found = _gradients(denoiser, energy, x, level) if share > 0 else _gradients_by_clean(denoiser, energy, x, level)
-        update = _own_update(x, found.clean, level)
-        clean = found.clean
+        size = strength * _own_update(x, found.clean, level)
+        clean, directions = found.clean, []
         if share < 1:
-            size = strength * (1 - share) / inner_steps * update
-            clean = _stepped(clean, found.by_clean, size, refusals)
-            for _ in range(inner_steps - 1):
-                clean = _stepped(clean, _slope(energy, clean, level), size, refusals)
+            part = (1 - share) / inner_steps
+            for step in range(inner_steps):
+                slope = found.by_clean if step == 0 else _slope(energy, clean, level)
+                directions.append(part * _direction(slope, refusals))
+                clean = _stepped(clean, size, directions[-1])
         if found.by_noisy is not None:
-            clean = _stepped(clean, found.by_noisy, strength * share * update, refusals)
+            directions.append(share * _direction(found.by_noisy, refusals))
+            clean = _stepped(clean, size, directions[-1])
+        held = torch.stack(directions).sum(dim=0) if hold else None
         return clean
 
     return guided
@@ -201,12 +211,16 @@ def _own_update(x: Tensor, clean: Tensor, level: Level) -> Float[Tensor, "b 1 1 
     return _rms(x - level.alpha * clean)
 
 
-def _stepped(clean: Tensor, gradient: Tensor, size: Tensor, refusals: Refusals | None) -> Tensor:
+def _direction(gradient: Tensor, refusals: Refusals | None) -> Tensor:
+    """Of root mean square 1 for each item; 0 where the gradient is 0, or is refused."""
     finite = torch.isfinite(gradient).all(dim=(1, 2, 3))
     if refusals is not None:
         refusals.note(~finite)
     usable = torch.where(finite[:, None, None, None], gradient, torch.zeros_like(gradient))
-    direction = usable / _rms(usable).clamp(min=SMALLEST_RMS)
+    return usable / _rms(usable).clamp(min=SMALLEST_RMS)
+
+
+def _stepped(clean: Tensor, size: Tensor, direction: Tensor) -> Tensor:
     return (clean - size * direction).to(clean.dtype)
 
 

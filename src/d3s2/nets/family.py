@@ -13,6 +13,7 @@ from d3s2.base.names import choose
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.segmenter import Segmentation
+from d3s2.nets.swin import forbid_fully
 from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, with_soft
 
 
@@ -72,6 +73,7 @@ class AdaptedSegmenter(nn.Module):
     ) -> None:
         super().__init__()
         chosen = family.default_layers if layers is None else layers
+        forbid_fully(network)
         self.network = network
         self.family = family
         self.preprocessing = preprocessing

@@ -230,6 +230,9 @@ class GuidanceConfig(Config):
     smoothing_draws: Positive = 1
     """How many such noises the energy is averaged over; each costs a whole energy."""
     every: Positive = 1
+    """A gradient is taken at every n-th step of the window."""
+    hold: bool = False
+    """Go on along the last gradient at the steps between; they are unguided otherwise."""
     l_seg: NotNegative = 1.0
     l_feat: NotNegative = 0.1
     by_class: bool = True
@@ -273,6 +276,8 @@ class SynthesizeConfig(Config):
     """Soft labels beside the masks; null stores none, {} stores them as SoftConfig says."""
     unguided_too: bool = True
     """Also writes the set without guidance, for comparison."""
+    trace_every: Annotated[int, Field(ge=0)] = 1
+    """Energies are taken at every n-th step, for the page's curves; 0 at none. No image depends on it."""
     measure_cost: bool = False
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
 

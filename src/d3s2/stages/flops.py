@@ -98,14 +98,15 @@ def image_s(config: RunConfig, gpu: Gpu) -> float | None:
     tiny = config.generator.settings.get("tiny_decoder")
     decoder = (TINY_DECODER_TFLOP if tiny else DECODER_TFLOP) * pixel_share(config.data.size)
     images = settings.candidates + (1 if settings.unguided_too else 0)
-    # of each step the teacher sees the prediction once, for the record; a gradient is a pass there and one back
+    # of each traced step the teacher sees the prediction once; a gradient is a pass there and one back
     in_window = settings.steps * (guidance.window[1] - guidance.window[0])
     taken = settings.steps + in_window * (settings.repeats - 1)
+    traced = taken / settings.trace_every if settings.trace_every else 0.0
     gradients = settings.candidates * in_window * settings.repeats * guidance.inner_steps / guidance.every
     through = 0.0 if guidance.mode == "fast" else network
-    diffusion = images * (taken * (network + decoder) + DECODER_TFLOP * pixel_share(config.data.size))
+    diffusion = images * (taken * network + traced * decoder + DECODER_TFLOP * pixel_share(config.data.size))
     diffusion += gradients * (2 * decoder + through)
-    seen = images * (taken + 1) * teacher + gradients * 2 * teacher * max(1, guidance.views)
+    seen = images * (traced + 1) * teacher + gradients * 2 * teacher * max(1, guidance.views)
     return seconds_on(gpu, "diffusion", diffusion) + seconds_on(gpu, "segmentation", seen)
 
 

@@ -37,4 +37,5 @@ def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dic
 
 def _in_mode(config: RunConfig, mode: str) -> RunConfig:
     guidance = config.synthesize.guidance.model_copy(update={"mode": mode})
-    return config.model_copy(update={"synthesize": config.synthesize.model_copy(update={"guidance": guidance})})
+    measured = {"guidance": guidance, "trace_every": 0}
+    return config.model_copy(update={"synthesize": config.synthesize.model_copy(update=measured)})

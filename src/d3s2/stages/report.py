@@ -189,6 +189,7 @@ def _energies(folder: Path) -> tuple[EnergyTrace, ...]:
 
 
 def _joined(traces: Sequence[Trace], energy: str) -> np.ndarray:
+    """Items x steps, NaN where no energy was taken."""
     return np.concatenate([np.array(getattr(trace, energy), dtype=np.float64).T for trace in traces])
 
 

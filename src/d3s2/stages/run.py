@@ -121,7 +121,8 @@ def read_config(folder: Path) -> RunConfig:
 def _distilled_part(config: RunConfig) -> dict[str, Any]:
     """All that the distilled set depends on; how it is evaluated may change from call to call."""
     fits = {"fit": {"checkpoint_s"}, "tune": {"checkpoint_s"}}
-    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": fits}
+    traced = {"trace_every"}  # the page's curves may be thinner from one call on; no image knows of them
+    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": fits, "synthesize": traced}
     return config.model_dump(mode="json", exclude=apart)
 
 

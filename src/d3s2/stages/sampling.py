@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from d3s2.base.runtime import wait_for
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import to_bytes, to_unit
 from d3s2.generator.denoiser import Denoiser, Level
@@ -26,17 +27,17 @@ from d3s2.teacher.judge import Views, agreement, judge, judge_views, losses_of
 
 @dataclass
 class Trace:
-    """Energies of one batch at every step, and what sampling it cost.
+    """Energies of one batch at the steps where they were taken, and what sampling it cost.
 
     Args:
         noise: share of noise of each step.
-        l_seg, l_feat: per step, one number an item.
+        l_seg, l_feat: per step, one number an item; None at steps that `synthesize.trace_every` leaves out.
         wall_s: sampling alone, the recording of this trace not counted.
     """
 
     noise: list[float]
-    l_seg: list[list[float]]
-    l_feat: list[list[float]]
+    l_seg: list[list[float | None]]
+    l_feat: list[list[float | None]]
     wall_s: float = 0.0
 
 
@@ -96,7 +97,7 @@ def sample_batch(
     guided: bool,
     candidate: int = 0,
 ) -> Sampled:
-    """Images for one batch of masks, with the energies of every step; the same noise with and without guidance."""
+    """Images for one batch of masks, with a trace of their energies; the same noise with and without guidance."""
     config = run.config.synthesize
     masks = masks.to(run.device)
     noises = [torch_generator(run.config.seed, "noise", source_id, candidate) for source_id in batch]
@@ -105,12 +106,17 @@ def sample_batch(
 
     def look(clean: Float[Tensor, "b c h w"], level: Level) -> None:
         nonlocal looking_s
+        trace.noise.append(level.sigma / (level.alpha + level.sigma))
+        if not is_traced(len(trace.noise), config.trace_every):
+            trace.l_seg.append([None] * len(batch))
+            trace.l_feat.append([None] * len(batch))
+            return
+        wait_for(run.device)
         start = time.perf_counter()
         images = models.generator.decode(clean, for_guidance=True).float()
         losses = judge(models.teacher, models.bank, images, masks)
-        trace.noise.append(level.sigma / (level.alpha + level.sigma))
-        trace.l_seg.append(_rounded(losses.l_seg))
-        trace.l_feat.append(_rounded(losses.l_feat))
+        trace.l_seg.append([*_rounded(losses.l_seg)])
+        trace.l_feat.append([*_rounded(losses.l_feat)])
         looking_s += time.perf_counter() - start
 
     start = time.perf_counter()
@@ -123,8 +129,14 @@ def sample_batch(
         guided=_guidance(run, models, batch, masks) if guided else None,
         look=look,
     )
+    wait_for(run.device)
     trace.wall_s = time.perf_counter() - start - looking_s
     return Sampled(_judged(run, models, images, masks, candidate), trace)
+
+
+def is_traced(step: int, trace_every: int) -> bool:
+    """Whether the energies of step number `step`, from 1, are taken: every n-th, 0 none."""
+    return trace_every > 0 and step % trace_every == 0
 
 
 @torch.no_grad()
@@ -180,6 +192,7 @@ def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tenso
             window=Window(cleanest=config.window[0], noisiest=config.window[1]),
             inner_steps=config.inner_steps,
             every=config.every,
+            hold=config.hold,
             refusals=Refusals(tuple(batch)),
         )
 

@@ -107,7 +107,8 @@ def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple
 
 def _distilled_part(run: Run) -> dict[str, Any]:
     parts = {"name", "seed", "data", "teacher", "generator", "synthesize"}
-    return run.config.model_dump(mode="json", include=parts, exclude={"data": {"memory_gib"}})
+    apart = {"data": {"memory_gib"}, "synthesize": {"trace_every"}}
+    return run.config.model_dump(mode="json", include=parts, exclude=apart)
 
 
 def _manifest(

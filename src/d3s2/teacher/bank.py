@@ -86,9 +86,8 @@ def statistics_of(
     features: Float[Tensor, "b d h w"], masks: UInt8[Tensor, "b hh ww"], num_classes: int
 ) -> RunningStatistics:
     """Weighted statistics of one batch; cells count by the share that a class covers."""
-    shares = (
-        F.adaptive_avg_pool2d(class_shares(masks, num_classes), (features.shape[-2], features.shape[-1])).double().cpu()
-    )
+    one_hot = class_shares(masks, torch.arange(num_classes, device=masks.device))
+    shares = F.adaptive_avg_pool2d(one_hot, (features.shape[-2], features.shape[-1])).double().cpu()
     cells = shares.transpose(0, 1).flatten(1)  # (c, b h w)
     values = features.double().cpu().permute(0, 2, 3, 1).flatten(0, 2)  # (b h w, d)
     weight = cells.sum(dim=1)

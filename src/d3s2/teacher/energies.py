@@ -14,7 +14,7 @@ Source: the losses that D3S2 (arXiv 2605.25022) names; formulas as written here.
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,14 +37,23 @@ def segmentation_consistency(
 
     Returns: nats, at least 0; 0 for a mask without a scored pixel.
     """
-    pixel_loss = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="none")
+    ids = masks.long()
+    pixel_loss = F.cross_entropy(scores, ids, ignore_index=IGNORE, reduction="none")
     if not by_class:
         scored = (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)
         return pixel_loss.sum(dim=(1, 2)) / scored
-    one_hot = class_shares(masks, scores.shape[1]).to(pixel_loss.dtype)
-    pixels = one_hot.sum(dim=(2, 3))
-    class_loss = torch.einsum("bhw,bchw->bc", pixel_loss, one_hot) / pixels.clamp(min=1)
-    return class_loss.sum(dim=1) / (pixels > 0).sum(dim=1).clamp(min=1)
+    return (pixel_loss * _balanced_weights(ids).to(pixel_loss.dtype)).sum(dim=(1, 2))
+
+
+def _balanced_weights(ids: Int64[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Of each pixel 1 / (pixels of its class x classes present), which makes a sum the mean over classes of means."""
+    flat = ids.flatten(1)
+    pixels = torch.zeros(len(ids), IGNORE + 1, dtype=torch.int64, device=ids.device)
+    pixels.scatter_add_(1, flat, torch.ones_like(flat))
+    pixels[:, IGNORE] = 0
+    present = (pixels > 0).sum(dim=1, keepdim=True)
+    weights = 1.0 / (pixels * present)
+    return torch.where(pixels > 0, weights, 0.0).gather(1, flat).reshape(ids.shape)
 
 
 def feature_matching(
@@ -62,13 +71,16 @@ def feature_matching(
 
     Returns: at least 0; a class that no layer sees counts nowhere.
     """
+    classes = classes_in(masks)
+    shares = class_shares(masks, classes)
     total = torch.zeros(len(masks), device=masks.device)
     counted = torch.zeros(len(masks), device=masks.device)
-    for layer, real_mean in means.items():
-        mean, deviation, cells = class_statistics(features[layer], masks, len(real_mean))
+    for layer in means:
+        real_mean, real_std = means[layer][classes], deviations[layer][classes]
+        mean, deviation, cells = class_statistics(features[layer], shares)
         known = ~torch.isnan(real_mean).any(dim=1)
         seen = (cells >= MIN_CELLS) & known
-        real_std = torch.nan_to_num(deviations[layer], nan=1.0)
+        real_std = torch.nan_to_num(real_std, nan=1.0)
         scale = real_std.pow(2) + VARIANCE_FLOOR
         gap = (mean - torch.nan_to_num(real_mean)).pow(2) + (deviation - real_std).pow(2)
         distance = (gap / scale).mean(dim=2)
@@ -78,16 +90,15 @@ def feature_matching(
 
 
 def class_statistics(
-    features: Float[Tensor, "b d h w"], masks: UInt8[Tensor, "b hh ww"], num_classes: int
+    features: Float[Tensor, "b d h w"], shares: Float[Tensor, "b c hh ww"]
 ) -> tuple[Float[Tensor, "b c d"], Float[Tensor, "b c d"], Float[Tensor, "b c"]]:
     """Mean and standard deviation of the features over the cells of each class, and how many cells that is.
 
-    The mask is brought to the grid of the features by area. Classes that are not there give zeros.
+    The classes' shares (`class_shares`) are brought to the grid of the features by area. Classes that are not there
+    give zeros.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
-    shares = F.adaptive_avg_pool2d(class_shares(masks, num_classes), (features.shape[-2], features.shape[-1])).to(
-        features.dtype
-    )
+    shares = F.adaptive_avg_pool2d(shares, (features.shape[-2], features.shape[-1])).to(features.dtype)
     cells = shares.sum(dim=(2, 3))
     weights = shares / cells.clamp(min=1e-6)[..., None, None]
     mean = torch.einsum("bchw,bdhw->bcd", weights, features)
@@ -96,7 +107,12 @@ def class_statistics(
     return mean, (variance + VARIANCE_FLOOR).sqrt(), cells
 
 
-def class_shares(masks: UInt8[Tensor, "b h w"], num_classes: int) -> Float[Tensor, "b c h w"]:
-    """One-hot masks; ignored pixels belong to no class."""
-    ids = torch.arange(num_classes, device=masks.device, dtype=torch.uint8)
-    return (masks[:, None] == ids[:, None, None]).to(torch.float32)
+def classes_in(masks: UInt8[Tensor, "b h w"]) -> Int64[Tensor, " c"]:
+    """The classes that any of the masks holds, in rising order; all others cost nothing."""
+    found = masks.unique()
+    return found[found != IGNORE].long()
+
+
+def class_shares(masks: UInt8[Tensor, "b h w"], classes: Int64[Tensor, " c"]) -> Float[Tensor, "b c h w"]:
+    """1 where a pixel is of the class, else 0; ignored pixels belong to no class."""
+    return (masks[:, None] == classes.to(torch.uint8)[:, None, None]).to(torch.float32)

@@ -7,7 +7,7 @@ from d3s2.base.errors import NumericError
 from d3s2.generator.compact import bind, flow_scheduler, new_generator
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.guidance import Refusals, Window, guide
-from d3s2.generator.samplers import ddim, initial_noise
+from d3s2.generator.samplers import TimeTravel, ddim, initial_noise
 from d3s2.generator.schedules import levels_of
 from d3s2.nets.unet import CompactUNet
 from d3s2.teacher.energies import segmentation_consistency
@@ -123,3 +123,108 @@ def test_gradients_that_are_not_finite_are_never_applied_and_end_the_item_when_m
         guided(noise(), MIDDLE)
         with pytest.raises(NumericError, match=r"Item 'b': the guidance gradient was not finite at 3 steps, at most 2"):
             guided(noise(), MIDDLE)
+
+
+def test_holding_changes_nothing_where_every_level_has_its_gradient(parts: tuple) -> None:
+    denoiser, teacher, masks = parts
+    schedule = levels_of(flow_scheduler(), 6)
+
+    def energy(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return energy_of(teacher, masks, clean)
+
+    with torch.no_grad():
+        plain, held = (
+            ddim(guide(denoiser, energy, strength=0.2, every=1, hold=hold), noise(), schedule) for hold in (False, True)
+        )
+    assert torch.equal(plain, held)
+
+
+@pytest.mark.parametrize("mode", ["fast", "full", "both"])
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_a_held_step_has_the_last_direction_and_the_size_of_its_own_level(
+    parts: tuple, mode: str, inner_steps: int
+) -> None:
+    denoiser, teacher, masks = parts
+    asked = 0
+
+    def energy(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return energy_of(teacher, masks, clean)
+
+    cleaner = Level(alpha=0.7, sigma=0.3, time=0.3)
+    guided = guide(denoiser, energy, strength=0.2, mode=mode, inner_steps=inner_steps, every=2, hold=True)
+    with torch.no_grad():
+        taken = in_own_updates(guided, denoiser, MIDDLE)
+        asked_once = asked
+        torch.testing.assert_close(in_own_updates(guided, denoiser, cleaner), taken, rtol=1e-4, atol=1e-4)
+        assert asked == asked_once
+        assert not torch.allclose(in_own_updates(guided, denoiser, cleaner), taken, rtol=1e-2, atol=1e-2)
+        assert asked == 2 * asked_once
+
+
+def in_own_updates(guided: Denoiser, denoiser: Denoiser, level: Level) -> torch.Tensor:
+    clean = denoiser(noise(), level)
+    own = (noise() - level.alpha * clean).pow(2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return (guided(noise(), level) - clean) / own
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_with_the_last_direction_held_an_energy_falls_further(every: int) -> None:
+    """The energy is the squared distance to a point; the model sees an image of its own, wherever it is asked."""
+    own = noise().clamp(-1, 1)
+    target = own + 0.5 * noise().flip(0)
+    schedule = levels_of(flow_scheduler(), 12)
+
+    def denoiser(x: torch.Tensor, level: Level) -> torch.Tensor:
+        return 0.5 * own + 0.5 * x
+
+    def energy(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return (clean - target).pow(2).sum(dim=(1, 2, 3))
+
+    with torch.no_grad():
+        sampled = [
+            ddim(guide(denoiser, energy, strength=strength, every=every, hold=hold), noise(), schedule)
+            for strength, hold in ((0.0, False), (0.1, False), (0.1, True))
+        ]
+    unguided, without, held = (energy(image, MIDDLE) for image in sampled)
+    assert (without < unguided).all()
+    assert (held < without).all()
+
+
+def test_a_gradient_that_is_not_finite_is_not_held_nor_the_one_before_it(parts: tuple) -> None:
+    denoiser, _, _ = parts
+    factors = torch.tensor([1.0, 1.0])
+
+    def broken_later(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return clean.pow(2).sum(dim=(1, 2, 3)) * factors
+
+    guided = guide(denoiser, broken_later, strength=0.1, every=2, hold=True, refusals=Refusals(("a", "b")))
+    with torch.no_grad():
+        expected = denoiser(noise(), MIDDLE)
+        assert not torch.equal(guided(noise(), MIDDLE)[1], expected[1])
+        assert not torch.equal(guided(noise(), MIDDLE)[1], expected[1])  # held
+        factors = torch.tensor([1.0, float("inf")])
+        for _ in range(2):  # refused, and then nothing to go on along
+            moved = guided(noise(), MIDDLE)
+            assert torch.equal(moved[1], expected[1])
+            assert not torch.equal(moved[0], expected[0])
+
+
+def test_a_level_that_time_travel_takes_again_is_one_more_level(parts: tuple) -> None:
+    denoiser, _, _ = parts
+    asked: list[float] = []
+
+    def energy(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        asked.append(level.time)
+        return clean.pow(2).sum(dim=(1, 2, 3))
+
+    fresh = torch.Generator().manual_seed(5)
+    schedule = levels_of(flow_scheduler(), 6)
+    guided = guide(denoiser, energy, strength=0.1, window=Window(1.0, 0.0), every=2, hold=True)
+    with torch.no_grad():
+        ddim(
+            guided, noise(), schedule, travel=TimeTravel(2),
+            fresh_noise=lambda: torch.randn(2, 3, 16, 16, generator=fresh),
+        )  # fmt: skip
+    assert asked == [level.time for level in schedule[:-1]]

@@ -70,5 +70,8 @@ def test_full_guidance_and_more_candidates_cost_more() -> None:
     assert cost("synthesize.guidance.mode=full") > plain
     assert plain < cost("synthesize.candidates=2") < 2 * plain
     assert cost("synthesize.unguided_too=false") < plain
+    traces = [cost(f"synthesize.trace_every={every}") for every in (1, 5, 0)]
+    assert traces == sorted(traces, reverse=True)
+    assert cost("synthesize.guidance.every=1") > cost("synthesize.guidance.every=2")
     assert cost("data.size=[256, 256]") == pytest.approx(plain / 4)
     assert image_s(load_run("ade20k", ["teacher.source=some/folder"]), GPUS[0]) is None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from d3s2.teacher.energies import class_statistics, feature_matching, segmentation_consistency
+from d3s2.teacher.energies import class_shares, class_statistics, feature_matching, segmentation_consistency
 
 
 def draw(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -47,7 +47,7 @@ def test_class_statistics_equal_a_naive_loop() -> None:
     features = torch.randn(2, 5, 4, 6, generator=generator)
     _, masks = draw()
     masks = masks[:2]
-    mean, deviation, cells = class_statistics(features, masks, 4)
+    mean, deviation, cells = class_statistics(features, class_shares(masks, torch.arange(4)))
     for item in range(2):
         for c in range(4):
             weights, values = [], []
@@ -70,12 +70,24 @@ def test_feature_matching_is_zero_for_the_statistics_themselves() -> None:
     features = torch.randn(1, 5, 8, 12, generator=torch.Generator().manual_seed(2))
     _, masks = draw()
     masks = masks[1:2]
-    mean, deviation, _ = class_statistics(features, masks, 4)
+    mean, deviation, _ = class_statistics(features, class_shares(masks, torch.arange(4)))
     mean[0, 3], deviation[0, 3] = float("nan"), float("nan")
     found = feature_matching({"a": features}, masks, {"a": mean[0]}, {"a": deviation[0]})
     assert float(found) == pytest.approx(0.0, abs=1e-8)
     other = feature_matching({"a": features + 1}, masks, {"a": mean[0]}, {"a": deviation[0]})
     assert float(other) > 0.5
+
+
+def test_classes_that_no_mask_holds_change_nothing() -> None:
+    """Nor does the batch that an item is in, whose other members hold them."""
+    features = torch.randn(3, 5, 8, 12, generator=torch.Generator().manual_seed(2))
+    _, masks = draw()
+    means, deviations = torch.randn(9, 5, generator=torch.Generator().manual_seed(4)), torch.ones(9, 5)
+    together = feature_matching({"a": features}, masks, {"a": means}, {"a": deviations})
+    alone = feature_matching({"a": features[1:2]}, masks[1:2], {"a": means}, {"a": deviations})
+    few = feature_matching({"a": features}, masks, {"a": means[:4]}, {"a": deviations[:4]})
+    torch.testing.assert_close(together[1:2], alone)
+    assert torch.equal(together, few)
 
 
 def test_a_class_that_the_bank_never_saw_counts_nowhere() -> None:
