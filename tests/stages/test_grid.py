@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_run import TINY, call
 
 from d3s2.report.records import read_results
@@ -84,6 +85,12 @@ def children(process_id: int) -> list[int]:
     return [int(word) for word in found.read_text().split()] if found.exists() else []
 
 
+def descendants(process_id: int) -> list[int]:
+    """Processes that a process started, and those that they started."""
+    own = children(process_id)
+    return [*own, *(one for child in own for one in descendants(child))]
+
+
 def waited_for(condition: Callable[[], bool], limit_s: float = 400) -> bool:
     until = time.monotonic() + limit_s
     while not condition() and time.monotonic() < until:
@@ -115,6 +122,47 @@ def test_killed_twice_and_resumed_gives_the_table_of_one_run(grid: Path, tmp_pat
     assert call("evaluate", "scenes", *GRID, "--out", str(killed), "--device", "cpu") == 0
     assert scores(killed) == scores(grid)
     assert not list((killed / "students").glob("*.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_students_of_two_processes_go_on_where_they_were_stopped(grid: Path, tmp_path: Path) -> None:
+    asked = (*GRID, "evaluate.sets=[random]", "evaluate.architectures=[compact-unet]", "evaluate.seeds=1")
+    words = ["scenes", *asked, "evaluate.train.iterations=200", "evaluate.checkpoint_s=0", "--device", "cpu"]
+    together = [*words, "evaluate.devices_per_student=2"]
+    through, stopped = tmp_path / "through", tmp_path / "stopped"
+    for folder in (through, stopped):
+        shutil.copytree(grid, folder, ignore=shutil.ignore_patterns("students", "results.*", "*.parquet.part"))
+    assert call("evaluate", *together, "--out", str(through)) == 0
+    steps = [0]
+    for how, status in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        command = [sys.executable, "-m", "d3s2.cli", "evaluate", *together, "--out", str(stopped)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+
+            def is_further(process: subprocess.Popen[str] = process) -> bool:
+                return step_in(stopped) > steps[-1] or process.poll() is not None
+
+            waited_for(is_further)
+            started = descendants(process.pid)
+            process.send_signal(how)
+            _, said = process.communicate(timeout=120)
+        assert (process.returncode, "Traceback" in said) == (status, False)
+        assert len(started) >= 2
+        assert waited_for(lambda started=started: not any(map(alive, started)))
+        steps.append(step_in(stopped))
+    assert 0 < steps[1] < steps[2] < 200
+    assert call("evaluate", *together, "--out", str(stopped)) == 0
+    assert scores(stopped) == scores(through)
+    assert call("evaluate", *words, "--out", str(stopped)) == 0
+    alone, pair = scores(stopped)[0], scores(through)[0]
+    assert alone.digest != pair.digest
+    assert alone.miou == pytest.approx(pair.miou, abs=0.05)
+
+
+def step_in(folder: Path) -> int:
+    """Of the checkpoint of the one student in work; 0 where there is none."""
+    found = list((folder / "students").glob("[!.]*.checkpoint.pt"))
+    return int(torch.load(found[0], weights_only=True)["step"]) if found else 0
 
 
 def test_another_architecture_more_trains_only_its_own_students(grid: Path) -> None:

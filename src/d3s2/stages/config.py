@@ -94,7 +94,8 @@ class TrainConfig(Config):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of a step's gradient."""
     accumulate: Positive = 1
-    """Parts of a batch that go through the network one after another: less memory, for pixel losses the same step."""
+    """Parts of a device's share of a batch that go through the network one after another: less memory, for pixel losses
+    the same step."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the network in training and prediction; auto takes what the device does well, losses are float32."""
     zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
@@ -349,7 +350,9 @@ class EvaluateConfig(Config):
     seeds: Positive = 3
     train: TrainConfig
     workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that train students side by side; 0 is one a core on a CPU, one a GPU elsewhere."""
+    """Students that are trained side by side; 0 is as many as the cores of a CPU, or the GPUs, have room for."""
+    devices_per_student: Positive = 1
+    """GPUs (on a CPU: processes) that train one student together, each on its part of every batch."""
     checkpoint_s: NotNegative = 120.0
     """Seconds between checkpoints of a student; one that takes less leaves none."""
 
@@ -368,6 +371,17 @@ class EvaluateConfig(Config):
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice is not None:
             raise ValueError(f"evaluate.architectures names '{twice}' twice; give each a label of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "EvaluateConfig":
+        for architecture in self.architectures:
+            batch = architecture.protocol(self.train).batch
+            if batch % self.devices_per_student:
+                raise ValueError(
+                    f"a batch of {batch} ({architecture.student}) does not divide among {self.devices_per_student} "
+                    f"devices (evaluate.devices_per_student); make it a multiple of {self.devices_per_student}"
+                )
         return self
 
 

@@ -31,8 +31,8 @@ from d3s2.stages.students import (
     StudentJob,
     StudentRecord,
     checkpoint_path,
-    devices_for,
     num_workers,
+    places_for,
     student_path,
     train_students,
 )
@@ -60,10 +60,9 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     """
     census = census_of(run)
     config = run.config.evaluate
-    sets, devices = Sets(run, census), devices_for(run.device)
-    workers = num_workers(config.workers, devices)
-    jobs = list(_jobs(run, sets, folder))
-    records = train_students(jobs, folder, devices, workers, run.progress)
+    places = places_for(run.device, config.devices_per_student)
+    jobs = list(_jobs(run, Sets(run, census), folder))
+    records = train_students(jobs, folder, places, num_workers(config.workers, places), run.progress)
     tail = rarest_classes(census.images_per_class)
     rows = [_row(record, tail) for record in records]
     results = Results(
@@ -172,6 +171,9 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
     """Every student of the grid; `folder` keeps them."""
     config = run.config.evaluate
     test_digest = f"{run.test_data.name} {stamp(run.test_data)}"
+    # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
+    num_devices = config.devices_per_student
+    together = [] if num_devices == 1 else [f"{num_devices} devices"]
     # Seeds outside, sets inside: a first comparison of all sets is there early.
     for seed in range(config.seeds):
         for architecture in config.architectures:
@@ -181,7 +183,7 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
                 members = sets.members(set_name, seed)
                 soft_weight = config.soft_weight if any(part.soft for part in members) else None
                 content = [sets.content(members), soft_weight, test_digest, run.config.data.size]
-                settings = [*content, network, protocol.model_dump_json(), config.inference, seed]
+                settings = [*content, network, protocol.model_dump_json(), config.inference, seed, *together]
                 digest = sha256_text("|".join(map(str, settings)))
                 record = student_path(folder, set_name, architecture.student, seed, digest)
                 judges = (set_name, seed, architecture) == ("all", 0, config.architectures[0])
@@ -198,5 +200,6 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
                     device=str(run.device),
                     checkpoint=checkpoint_path(record),
                     checkpoint_s=config.checkpoint_s,
+                    num_devices=num_devices,
                     keep=run.models / JUDGE if judges else None,
                 )

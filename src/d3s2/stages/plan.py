@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from d3s2.base.runtime import num_cores
 from d3s2.data.catalogue import published_split
 from d3s2.generator.model_cards import MODEL_CARDS
 from d3s2.nets.network_cards import NETWORK_CARDS
@@ -28,7 +27,7 @@ from d3s2.stages.flops import (
     teacher_tflop,
 )
 from d3s2.stages.run import open_split
-from d3s2.stages.students import THREADS
+from d3s2.stages.students import THREADS, num_workers, places_for
 from d3s2.stages.trials import denoise_s, generator_step_s, num_weights, unet_step_s
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
@@ -219,9 +218,14 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     settings, train = config.evaluate, architecture.protocol(config.evaluate.train)
     count = len(settings.sets) * settings.seeds
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
-    workers = settings.workers or (num_cores() if device.type == "cpu" else 1)
+    together = settings.devices_per_student
+    places = places_for(device, together)
+    if together > 1:
+        amount += f" on {together} devices"
     if architecture.name == "compact-unet":
-        step_s = unet_step_s(config, train, device, sizes.num_classes, threads=THREADS)
+        workers = num_workers(settings.workers, places)
+        part = train.model_copy(update={"batch": train.batch // together})
+        step_s = unet_step_s(config, part, device, sizes.num_classes, threads=THREADS)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)
     tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
     passes = 3 * train.iterations * train.batch + sizes.num_test

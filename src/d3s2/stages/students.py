@@ -3,6 +3,7 @@
 So a stopped evaluation goes on, and a student that several tables need is trained once.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -10,16 +11,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from multiprocessing import Queue, get_context
+from multiprocessing import Queue, active_children, get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from d3s2.base.errors import WorkError
+from d3s2.base.errors import UsageError, WorkError
 from d3s2.base.files import read_json, write_json
+from d3s2.base.launch import run_together
 from d3s2.base.progress import Progress
-from d3s2.base.runtime import num_cores, peak_memory_gib, stopwatch, torch_threads
+from d3s2.base.runtime import num_cores, peak_memory_gib, pick_device, stopwatch, torch_threads
 from d3s2.base.seeds import seed_for
 from d3s2.base.workers import end_with_parent
 from d3s2.data.image_files import png_bytes
@@ -30,14 +32,19 @@ from d3s2.stages.config import ArchitectureConfig, DataConfig, InferenceConfig, 
 from d3s2.stages.fit import new_unet, precision_of, train_settings
 from d3s2.stages.run import open_split
 from d3s2.stages.sets import Members, open_members, soft_bytes_of, soft_of
+from d3s2.student.group import ALONE, Group, launched_group
 from d3s2.student.predict import Sliding, measure
 from d3s2.student.soft import SoftSource
 from d3s2.student.train import train
 
 Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
+Devices = tuple[str, ...]
+"""Where one student is trained, by one process each."""
+
 STUDENTS = "students"
 THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it
 NUM_SIZED = 4096
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class StudentJob:
         inference: windows of prediction; None predicts whole images.
         checkpoint: file that a long training keeps meanwhile.
         checkpoint_s: seconds between two writings of it.
+        num_devices: that train it together.
         keep: where to store the trained network; None drops it.
     """
 
@@ -70,6 +78,7 @@ class StudentJob:
     device: str
     checkpoint: Path
     checkpoint_s: float
+    num_devices: int = 1
     keep: Path | None = None
 
     @property
@@ -88,6 +97,7 @@ class StudentRecord:
             more, and of the soft labels that were learnt from.
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
+        peak_memory_gib: of main memory, by the first process that trained it.
     """
 
     set_name: str
@@ -114,18 +124,18 @@ class StudentRecord:
 
 
 def train_students(
-    jobs: Sequence[StudentJob], folder: Path, devices: Sequence[str], workers: int, progress: Progress
+    jobs: Sequence[StudentJob], folder: Path, places: Sequence[Devices], workers: int, progress: Progress
 ) -> list[StudentRecord]:
     """The records of all jobs, in their order; students whose record is on disk are not trained again.
 
     Args:
         folder: of the run.
-        devices: where students are trained; workers take turns in choosing one.
-        workers: processes that train side by side.
+        places: where students are trained; workers take turns in choosing one.
+        workers: students that are trained side by side.
     """
     missing = [job for job in jobs if not record_path(folder, job).exists()]
     done = len(jobs) - len(missing)
-    with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing)), devices) as submit:
+    with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing)), places) as submit:
         for record in submit(missing):
             path = record_path(folder, record)
             write_json(path, asdict(record))
@@ -136,12 +146,23 @@ def train_students(
 
 def train_student(job: StudentJob) -> StudentRecord:
     """Trains and scores one student; runs in any process, and gives the same numbers in each."""
+    if job.num_devices > 1:
+        work = f"trained {job.student} on '{job.set_name}'"
+        return run_together(_train_in_group, job, num_processes=job.num_devices, work=work)
     device = torch.device(job.device)
     with torch_threads(THREADS if device.type == "cpu" else None):
-        return _train_student(job, device)
+        return _train_student(job, device, ALONE)
 
 
-def _train_student(job: StudentJob, device: torch.device) -> StudentRecord:
+def _train_in_group(job: StudentJob) -> StudentRecord:
+    device = pick_device(job.device)
+    threads = THREADS if device.type == "cpu" else max(1, num_cores() // job.num_devices)
+    with launched_group(device) as group, torch_threads(threads):
+        return _train_student(job, device, group)
+
+
+def _train_student(job: StudentJob, device: torch.device, group: Group) -> StudentRecord:
+    """The record; whole in the first process of the group, which also keeps the network."""
     pairs = open_pairs(*open_members(job.members, job.data), job.data.memory_gib)
     soft = soft_of(job.members, job.data)
     names = open_split(job.data, job.data.test).space.names
@@ -157,11 +178,14 @@ def _train_student(job: StudentJob, device: torch.device) -> StudentRecord:
         soft=None if soft is None else SoftSource(soft, job.soft_weight),
         checkpoint=job.checkpoint,
         checkpoint_s=job.checkpoint_s,
+        group=group,
     )
     with stopwatch() as watch:
         sliding = None if job.inference is None else Sliding(job.inference.window_px, job.inference.stride_px)
-        counts = measure(net, _split_pairs(job.data, job.data.test), device=device, autocast=autocast, sliding=sliding)
-    if job.keep is not None:
+        test_pairs = _split_pairs(job.data, job.data.test)
+        counts = measure(net, test_pairs, device=device, autocast=autocast, sliding=sliding, group=group)
+    first = group.index == 0
+    if first and job.keep is not None:
         save_segmenter(net, job.keep, names)
     return StudentRecord(
         set_name=job.set_name,
@@ -169,7 +193,7 @@ def _train_student(job: StudentJob, device: torch.device) -> StudentRecord:
         seed=job.seed,
         digest=job.digest,
         items=len(pairs),
-        bytes=_png_size(pairs) + soft_bytes_of(job.members),
+        bytes=_png_size(pairs) + soft_bytes_of(job.members) if first else 0,
         iterations=job.protocol.iterations,
         confusion=counts.confusion.tolist(),
         boundary=counts.boundary.tolist(),
@@ -178,18 +202,36 @@ def _train_student(job: StudentJob, device: torch.device) -> StudentRecord:
     )
 
 
-def devices_for(device: torch.device) -> list[str]:
-    """Where students may be trained: every GPU where one was asked for without saying which."""
+def places_for(device: torch.device, num_devices: int) -> list[Devices]:
+    """Where students may be trained, `num_devices` each: on every GPU where one was asked for without saying which.
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    if device.type == "cpu":
+        return [(str(device),) * num_devices]
+    devices = [str(device)]
     if str(device) == "cuda":
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [str(device)]
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if num_devices > len(devices):
+        raise UsageError(
+            f"evaluate.devices_per_student is {num_devices}, and --device {device} means {len(devices)} here; lower "
+            "it, or give --device cuda for every GPU there is."
+        )
+    starts = range(0, len(devices) - num_devices + 1, num_devices)
+    return [tuple(devices[start : start + num_devices]) for start in starts]
 
 
-def num_workers(asked: int, devices: Sequence[str]) -> int:
-    """How many students are trained side by side: as many as asked for, or what suits the devices where that is 0."""
-    if asked:
-        return asked
-    return num_cores() if devices[0] == "cpu" else len(devices)
+def num_workers(asked: int, places: Sequence[Devices]) -> int:
+    """How many students are trained side by side: as many as asked for, or what suits the places where that is 0.
+
+    Students that are trained on several GPUs each do not share one.
+    """
+    if places[0][0] == "cpu":
+        return asked or max(1, num_cores() // len(places[0]))
+    if not asked:
+        return len(places)
+    return asked if len(places[0]) == 1 else min(asked, len(places))
 
 
 def _new_network(job: StudentJob, num_classes: int) -> Network:
@@ -223,7 +265,7 @@ def _cached_split_pairs(data_json: str, split: str) -> PairSource:
 
 
 @contextmanager
-def _pool(workers: int, devices: Sequence[str]) -> Iterator[Submit]:
+def _pool(workers: int, places: Sequence[Devices]) -> Iterator[Submit]:
     """Small networks gain more from one core each than from sharing them."""
     if workers <= 1:
         yield lambda jobs: map(train_student, jobs)
@@ -231,7 +273,8 @@ def _pool(workers: int, devices: Sequence[str]) -> Iterator[Submit]:
     context = get_context("spawn")
     free = context.Queue()
     for number in range(workers):
-        free.put(devices[number % len(devices)])
+        free.put(places[number % len(places)])
+    others = set(active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(free,)) as pool:
 
         def submit(jobs: Sequence[StudentJob]) -> Iterator[StudentRecord]:
@@ -244,14 +287,26 @@ def _pool(workers: int, devices: Sequence[str]) -> Iterator[Submit]:
                     "evaluate.workers or evaluate.train.batch and run the same call again, it goes on."
                 ) from None
 
-        yield submit
+        try:
+            yield submit
+        except BaseException:  # or the pool would wait for what is in work, and begin what is not
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
 
 
-def _begin_worker(free: "Queue[str]") -> None:
+def _begin_worker(free: "Queue[Devices]") -> None:
     end_with_parent()
-    device = torch.device(free.get())
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # what a job calls 'cuda' is then this one
+    place = [torch.device(name) for name in free.get()]
+    if place[0].type != "cuda":
+        return
+    if len(place) == 1:
+        torch.cuda.set_device(place[0])  # what a job calls 'cuda' is then this one
+    else:  # the processes that this one starts see these only
+        seen = os.environ.get(VISIBLE)
+        names = seen.split(",") if seen else [str(index) for index in range(torch.cuda.device_count())]
+        os.environ[VISIBLE] = ",".join(names[device.index] for device in place)
 
 
 def record_path(folder: Path, student: StudentJob | StudentRecord) -> Path:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from d3s2.data.pairs import PairSource, in_order, to_unit
 from d3s2.metrics import boundary_counts, confusion_matrix
 from d3s2.nets.segmenter import Segmenter
+from d3s2.student.group import ALONE, Group
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,20 @@ def measure(
     batch: int = 16,
     autocast: torch.dtype | None = None,
     sliding: Sliding | None = None,
+    group: Group = ALONE,
 ) -> Counts:
-    """The counts of a network over a split, a batch at a time; every score follows from them."""
+    """The counts of a network over a split, a batch at a time; every score follows from them.
+
+    Args:
+        group: processes that share the batches out among them; each gets the counts of all.
+    """
     confusion = np.zeros((net.num_classes, net.num_classes), dtype=np.int64)
     boundary = np.zeros((3, net.num_classes), dtype=np.int64)
-    for chunk in pairs.batches(in_order(len(pairs), batch)):
+    for chunk in pairs.batches(in_order(len(pairs), batch)[group.index :: group.size]):
         predicted = predict(net, chunk.images, device=device, batch=batch, autocast=autocast, sliding=sliding)
         confusion += confusion_matrix(predicted, chunk.masks, net.num_classes)
         boundary += boundary_counts(predicted, chunk.masks, net.num_classes)
-    return Counts(confusion, boundary)
+    return Counts(group.sum(confusion), group.sum(boundary))
 
 
 def score(
