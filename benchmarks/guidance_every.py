@@ -1,6 +1,6 @@
 """What fewer gradients do to guidance: energies of the same images from the same noise, and seconds.
 
-    python benchmarks/guidance_every.py --out benchmarks/guidance_every_DATE.json      minutes on two cores
+    python benchmarks/guidance_every.py --out benchmarks/guidance-every_DATE.json      minutes on two cores
     python benchmarks/guidance_every.py --items 2 --steps 3                            is everything in place?
 
 The shipped networks of `scenes`, everything but the variant as in the recipe: for masks that class-balanced selection
