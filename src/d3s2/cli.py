@@ -37,6 +37,8 @@ from d3s2.store.verify import Verification
 from d3s2.store.verify import verify as verify_set
 from d3s2.terminal import progress_for_people
 
+INTERRUPTED = 130  # exit status after Ctrl-C
+
 app = typer.Typer(
     name="d3s2",
     help="Distils a segmentation data set into a small synthetic one.",
@@ -262,8 +264,10 @@ def main() -> None:
         app()
     except D3S2Error as error:
         sys.exit(_complain(str(error), error.exit_status))
-    except KeyboardInterrupt:
-        sys.exit(_complain("Stopped. The same call goes on from here.", 130))
+    except SystemExit as leaving:
+        if leaving.code != INTERRUPTED:  # what typer makes of Ctrl-C
+            raise
+        sys.exit(_complain("Stopped. The same call goes on from here.", INTERRUPTED))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,5 +1,7 @@
 """What a wrong call or wrong data gets: one sentence, an exit status, no stack trace. By their text."""
 
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,16 @@ def test_a_full_disk_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
         pytest.skip("no /dev/full here")
     assert distil(Path("/dev/full/run")) == 1
     assert "/dev/full" in said(capsys)
+
+
+def test_ctrl_c_says_that_the_same_call_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sys.modules["d3s2.cli"], "write_report", interrupt)
+    assert distil(tmp_path / "run") == 130
+    assert said(capsys) == "d3s2: Stopped. The same call goes on from here."
+    monkeypatch.undo()
+    assert distil(tmp_path / "run") == 0
