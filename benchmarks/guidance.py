@@ -84,10 +84,11 @@ def main() -> None:
         weights = peak_gib_of(lambda: None, device)["peak_gib"]
         actions = actions_for(plan, args.sides)
         weights = peak_gib_of(lambda: None, device)["peak_gib"] - weights
-        rounds = [measured(actions, device) for _ in range(args.rounds)]
+        rounds = [measured(actions, device, backwards=number % 2 == 1) for number in range(args.rounds)]
     sides = {side: summed([found[side] for found in rounds]) for side in args.sides}
-    for side in sides.values():
-        side["ratio"] = side["seconds"] / sides["unguided"]["seconds"]
+    for name, side in sides.items():
+        side["ratio"] = median(found[name]["seconds"] / found["unguided"]["seconds"] for found in rounds)
+        side["ratio_of_fastest"] = fastest(rounds, name) / fastest(rounds, "unguided")
         side["extra_s_per_step"] = (side["seconds"] - sides["unguided"]["seconds"]) / args.steps
     shown = {"size_px": args.size, "steps": args.steps, "tiny": args.tiny, "rounds": args.rounds}
     tell("guidance", device, args.out, {**shown, "bar": BAR, "weights_gib": weights, "sides": sides})
@@ -113,12 +114,14 @@ def write_all(folder: Path, tiny: bool) -> None:
     save_segmenter(teacher, folder / "teacher", SPACE.names)
 
 
-def measured(actions: dict[str, Callable[[], Tensor]], device: torch.device) -> dict[str, dict[str, float]]:
-    """Side -> seconds and memory of one image."""
+def measured(
+    actions: dict[str, Callable[[], Tensor]], device: torch.device, *, backwards: bool
+) -> dict[str, dict[str, float]]:
+    """Side -> seconds and memory of one image; every second round backwards, so that a drift of the machine cancels."""
     found = {}
-    for side, action in actions.items():
+    for side in reversed(actions) if backwards else actions:
         seconds: list[float] = []
-        memory = peak_gib_of(lambda run=action, taken=seconds: taken.append(seconds_of_one(run, device)), device)
+        memory = peak_gib_of(lambda run=actions[side], taken=seconds: taken.append(seconds_of_one(run, device)), device)
         found[side] = {"seconds": seconds[0], **memory}
     return found
 
@@ -126,6 +129,11 @@ def measured(actions: dict[str, Callable[[], Tensor]], device: torch.device) -> 
 def summed(rounds: list[dict[str, float]]) -> dict[str, float]:
     """The median over the rounds of each figure."""
     return {key: median(found[key] for found in rounds) for key in rounds[0]}
+
+
+def fastest(rounds: list[dict[str, dict[str, float]]], side: str) -> float:
+    """Seconds of a side's fastest round."""
+    return min(found[side]["seconds"] for found in rounds)
 
 
 def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]:

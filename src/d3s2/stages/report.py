@@ -17,7 +17,7 @@ from d3s2.report.judgements import Judgements, Neighbour, read_judgements
 from d3s2.report.page import ReportContent, render
 from d3s2.report.records import Results, read_results
 from d3s2.selection.picks import Pick, Selection
-from d3s2.stages.config import SynthesizeConfig
+from d3s2.stages.config import GuidanceConfig, SynthesizeConfig
 from d3s2.stages.cost import read_costs
 from d3s2.stages.evaluate import RESULTS
 from d3s2.stages.fit import fit_teacher
@@ -146,11 +146,17 @@ def _asked(run: Run, selection: Selection) -> dict[str, str]:
         "Sampling": f"{config.synthesize.sampler}, {config.synthesize.steps} steps, "
         f"classifier-free guidance {config.synthesize.guidance_scale:g}",
         "Guidance": f"{guidance.mode}, strength {guidance.strength:g}, window {guidance.window[0]:g} to "
-        f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a step",
+        f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a gradient{_spacing(guidance)}",
         "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
         "Seed": str(config.seed),
         **_past_the_paper(config.synthesize),
     }
+
+
+def _spacing(guidance: GuidanceConfig) -> str:
+    if guidance.every == 1:
+        return ""
+    return f", one in {guidance.every} steps{' and held between' if guidance.hold else ''}"
 
 
 def _past_the_paper(config: SynthesizeConfig) -> dict[str, str]:
