@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from d3s2.base.errors import StoreError
 from d3s2.base.files import write_json
-from d3s2.report.records import SETS, STRICT, SetResult
+from d3s2.report.records import STRICT, SetResult, set_title
 from d3s2.report.tables import NONE, Table, measured, time_text
 
 REFERENCE = "reference"
@@ -136,7 +136,7 @@ def _cells(ablation: Ablation, row: AblationRow) -> tuple[str, ...]:
     return (
         row.axis,
         row.variant,
-        SETS.get(result.name, result.name),
+        set_title(result.name),
         f"{result.items:,}",
         measured(result.miou_mean, result.miou_std),
         measured(result.tail_miou_mean, result.tail_miou_std),
