@@ -211,7 +211,7 @@ def memory_of(folder: Path, count: int, scratch: Path) -> None:
     """One measurement, in a process of its own: resident memory before, at the end of counting, and of the record."""
     paths = [folder / f"{index:07d}.png" for index in range(count)]
     dataset = dataset_of(paths)
-    dataset.mask_stamp(dataset.ids[0])
+    dataset.pair_stamp(dataset.ids[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peaks: dict[str, int] = {}
 

@@ -28,7 +28,7 @@ from d3s2.recipes import load_run
 from d3s2.stages.fit import Models, fit_models
 from d3s2.stages.run import Run
 from d3s2.stages.sampling import Drawn, sample_batch
-from d3s2.stages.select import census_of, select
+from d3s2.stages.select import select
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "every 1": ("every=1",),
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="d3s2-every-") as scratch:
         run = run_of(args, Path(scratch), device)
         models = fit_models(run)
-        ids = select(run, census_of(run)).ids
+        ids = select(run).ids
     unguided, seconds = drawn(run, models, ids, guided=False)
     variants = {"unguided": told(unguided, unguided, seconds, seconds)}
     for name, words in VARIANTS.items():

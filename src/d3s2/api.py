@@ -15,7 +15,6 @@ from d3s2.stages.distill import distill_run
 from d3s2.stages.evaluate import evaluate as evaluate_run
 from d3s2.stages.report import write_report
 from d3s2.stages.run import Run, open_run
-from d3s2.stages.select import census_of
 from d3s2.stages.select import select as select_run
 from d3s2.store.reader import DistilledSet
 
@@ -34,7 +33,7 @@ def select(recipe: Recipe, *, out: Path | str, overrides: Sequence[str] = (), pr
         D3S2Error: see d3s2.base.errors.
     """
     with opened(recipe, out, overrides, "cpu", progress) as run:
-        return select_run(run, census_of(run))
+        return select_run(run)
 
 
 def distill(
@@ -61,7 +60,6 @@ def evaluate(
 ) -> Results:
     """Students on every set of the recipe, after distilling where that is not done; arguments as for `distill`."""
     with opened(recipe, out, overrides, device, progress) as run:
-        distill_run(run)
         return evaluate_run(run)
 
 

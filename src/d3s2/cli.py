@@ -30,7 +30,7 @@ from d3s2.stages.fit import fit_everything
 from d3s2.stages.plan import make_plan
 from d3s2.stages.report import write_report
 from d3s2.stages.run import Run
-from d3s2.stages.select import census_of, select
+from d3s2.stages.select import select
 from d3s2.stages.variants import AXES, plan_variants
 from d3s2.store.export import export as export_set
 from d3s2.store.verify import Verification
@@ -141,7 +141,7 @@ def census_command(
 ) -> None:
     """Counts the pixels of each class in each mask."""
     with _opened(recipe, overrides, out, None, None) as run:
-        census = census_of(run)
+        census = run.census
     counts = dict(zip(census.class_names, (int(count) for count in census.images_per_class), strict=True))
     if as_json:
         _print_json({"masks": len(census.ids), "masks_per_class": counts})
@@ -161,7 +161,7 @@ def select_command(
 ) -> None:
     """Chooses the masks."""
     with _opened(recipe, overrides, out, None, seed) as run:
-        selection = select(run, census_of(run))
+        selection = select(run)
     if as_json:
         _print_json(asdict(selection))
     elif show:
@@ -295,8 +295,11 @@ def _work(
         _print_json(asdict(plan)) if as_json else _print(plan.as_text())
         return
     with _opened(recipe, overrides, out, device, seed) as run, stopwatch() as watch:
-        distill_run(run)
-        results = evaluate(run, _called()) if "evaluate" in parts else None
+        results = None
+        if "evaluate" in parts:
+            results = evaluate(run, _called())
+        else:
+            distill_run(run)
         page = write_report(run.folder, run.device, run.progress)
     if as_json:
         table = asdict(results) if results is not None else None

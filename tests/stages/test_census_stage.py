@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def some_masks(folder: Path, count: int) -> FileDataset:
 
 def dataset_of(folder: Path, space: LabelSpace = SPACE) -> FileDataset:
     paths = sorted(folder.iterdir())
-    return FileDataset("mine/train", space, tuple(Entry(path.stem, folder / "none", path) for path in paths))
+    return FileDataset("mine/train", space, tuple(Entry(path.stem, folder.parent / "none", path) for path in paths))
 
 
 def by_loop(dataset: SegmentationDataset) -> np.ndarray:
@@ -119,6 +120,29 @@ def test_other_classes_are_counted_anew(tmp_path: Path):
     assert (take_census(other, tmp_path / "cache").pixels.toarray() == by_loop(other)).all()
 
 
+def test_the_digest_follows_what_pairs_hold_and_not_where_or_when(tmp_path: Path):
+    folder, images = tmp_path / "masks", tmp_path / "none"
+    digest = take_census(some_masks(folder, 5), tmp_path / "cache").digest
+    copy = tmp_path / "elsewhere" / "masks"
+    shutil.copytree(folder, copy)
+    for path in copy.iterdir():
+        os.utime(path, ns=(1, 1))
+
+    def digest_of(space: LabelSpace = SPACE) -> str:
+        return take_census(dataset_of(copy, space), tmp_path / "other").digest
+
+    assert digest_of() == digest
+    assert digest_of(LabelSpace("five", SPACE.names, raw_ids={0: 1, 1: 0, 2: 2, 3: 3, 4: 4})) != digest
+    (copy.parent / images.name).write_bytes(b"an image")
+    assert digest_of() != digest
+    (copy.parent / images.name).unlink()
+    assert digest_of() == digest
+    mask = np.array(Image.open(copy / "0004.png"))
+    mask[0, 0], mask[0, 1] = 3, 2
+    Image.fromarray(mask).save(copy / "0004.png")
+    assert digest_of() != digest
+
+
 def test_the_data_folder_is_left_alone(tmp_path: Path):
     dataset = some_masks(tmp_path / "masks", 3)
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "masks").iterdir())
@@ -148,7 +172,7 @@ KILLED = """
 
     folder = Path({folder!r})
     paths = sorted(folder.iterdir())
-    entries = tuple(Entry(path.stem, folder / "none", path) for path in paths)
+    entries = tuple(Entry(path.stem, folder.parent / "none", path) for path in paths)
     space = LabelSpace("five", ("a", "b", "c", "d", "e"))
     take_census(FileDataset("mine/train", space, entries), Path({cache!r}), progress=Killer())
     """

@@ -7,7 +7,7 @@ from tiny_run import TINY
 
 from d3s2.recipes import load_run
 from d3s2.stages.run import Run
-from d3s2.stages.select import census_of, choose_masks, read_selection, select
+from d3s2.stages.select import choose_masks, read_selection, select
 
 
 def run_with(folder: Path, *words: str) -> Run:
@@ -16,8 +16,7 @@ def run_with(folder: Path, *words: str) -> Run:
 
 def test_groups_count_as_much_as_they_are_told_and_the_choice_is_kept(tmp_path: Path) -> None:
     run = run_with(tmp_path, "select.group_by='(.)$'", "select.group_weight=500")
-    census = census_of(run)
-    kept = select(run, census)
+    census, kept = run.census, select(run)
     last = [item_id[-1] for item_id in kept.ids]
     assert len(set(last)) == min(len(last), len({item_id[-1] for item_id in census.ids}))
     assert kept.settings["class_weights"]["group 0"] == 500
@@ -28,6 +27,5 @@ def test_groups_count_as_much_as_they_are_told_and_the_choice_is_kept(tmp_path: 
 def test_a_group_that_classes_alone_leave_out_is_in_the_balanced_set(tmp_path: Path) -> None:
     plain = run_with(tmp_path)
     grouped = run_with(tmp_path, "select.group_by='(.).$'", "select.group_weight=500")
-    census = census_of(plain)
-    assert {item_id[-2] for item_id in choose_masks(plain, census, "class-balanced").ids} == {"0", "1"}
-    assert {item_id[-2] for item_id in choose_masks(grouped, census, "class-balanced").ids} == {"0", "1", "2"}
+    assert {item_id[-2] for item_id in choose_masks(plain, "class-balanced").ids} == {"0", "1"}
+    assert {item_id[-2] for item_id in choose_masks(grouped, "class-balanced").ids} == {"0", "1", "2"}

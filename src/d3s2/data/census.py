@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,7 @@ class MaskCensus:
         pixels: (n, c) int32, p[i, c]; ignored pixels are in no column.
         mask_px: (n,) pixels of each mask, ignored ones included.
         layouts: (n, 192) train ids of a nearest 12 x 16 grid of each mask, row by row; None where nobody took them.
+        digest: follows from what the pairs hold, wherever they lie; empty where nobody took it.
     """
 
     class_names: tuple[str, ...]
@@ -44,6 +45,7 @@ class MaskCensus:
     pixels: scipy.sparse.csr_array
     mask_px: NDArray[np.int32]
     layouts: NDArray[np.uint8] | None = None
+    digest: str = ""
 
     def __post_init__(self) -> None:
         assert self.pixels.shape == (len(self.ids), len(self.class_names))
@@ -107,11 +109,13 @@ class MaskCount:
         class_px: pixels of each class.
         mask_px: pixels of the mask, ignored ones included.
         layout: train ids of the nearest 12 x 16 grid, row by row.
+        digest: `pair_digest` of the pair; empty for a mask that belongs to no data set.
     """
 
     class_px: Int32[np.ndarray, " c"]
     mask_px: int
     layout: UInt8[np.ndarray, " 192"]
+    digest: str = ""
 
 
 def count_mask(mask: UInt8[np.ndarray, "h w"], num_classes: int) -> MaskCount:
@@ -126,6 +130,10 @@ def count_item(dataset: SegmentationDataset, item_id: str) -> MaskCount:
 
     An 8-bit index file is counted as it is decoded, and the counts are translated to train ids instead of the pixels.
     """
+    return replace(_count_item(dataset, item_id), digest=dataset.pair_digest(item_id))
+
+
+def _count_item(dataset: SegmentationDataset, item_id: str) -> MaskCount:
     if isinstance(dataset, FileDataset) and not dataset.colour_coded:
         path = dataset.entry(item_id).mask
         picture = read_8bit_mask(path)

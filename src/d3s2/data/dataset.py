@@ -11,12 +11,13 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from d3s2.base.errors import DataError
-from d3s2.base.files import sha256_text
+from d3s2.base.files import sha256_file
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import read_image, read_mask
 from d3s2.data.label_space import LabelSpace
 
 Fit = Literal["stretch", "crop", "pad"]
+DIGEST_LENGTH = 16  # of 64 hex digits: one is kept for each mask
 
 
 @runtime_checkable
@@ -41,8 +42,11 @@ class SegmentationDataset(Protocol):
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
         """Train ids, 255 where no class counts."""
 
-    def mask_stamp(self, item_id: str) -> str:
-        """A short text that changes whenever the mask may have changed; cheap, reads no pixels."""
+    def pair_stamp(self, item_id: str) -> str:
+        """A short text that changes whenever the pair may have changed on this disk; cheap, reads no file."""
+
+    def pair_digest(self, item_id: str) -> str:
+        """A short text that follows from what the pair holds: the same for a copy of the data elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +104,18 @@ class FileDataset:
         """Where the pair called `item_id` lies."""
         return self._by_id[item_id]
 
-    def mask_stamp(self, item_id: str) -> str:
-        path = self._by_id[item_id].mask
+    def pair_stamp(self, item_id: str) -> str:
+        entry = self._by_id[item_id]
         try:
-            stat = path.stat()
+            stat = entry.mask.stat()
         except OSError as error:
-            raise DataError(f"{path}: the mask of '{item_id}' cannot be read ({error.strerror}).") from None
-        return f"{stat.st_size}-{stat.st_mtime_ns}"
+            raise DataError(f"{entry.mask}: the mask of '{item_id}' cannot be read ({error.strerror}).") from None
+        return f"{stat.st_size}-{stat.st_mtime_ns}-{_length(entry.image)}"
+
+    def pair_digest(self, item_id: str) -> str:
+        """Of every byte of the mask; of an image, which is ten times as long, its length must do."""
+        entry = self._by_id[item_id]
+        return f"{sha256_file(entry.mask)[:DIGEST_LENGTH]}-{_length(entry.image)}"
 
 
 @dataclass(frozen=True)
@@ -150,9 +159,13 @@ class ResizedDataset:
         """The mask at the working size."""
         return self._fitted(mask, Image.Resampling.NEAREST, fill=IGNORE)
 
-    def mask_stamp(self, item_id: str) -> str:
+    def pair_stamp(self, item_id: str) -> str:
         height, width = self.size_px
-        return f"{self.source.mask_stamp(item_id)}-{height}x{width}-{self.fit}"
+        return f"{self.source.pair_stamp(item_id)}-{height}x{width}-{self.fit}"
+
+    def pair_digest(self, item_id: str) -> str:
+        height, width = self.size_px
+        return f"{self.source.pair_digest(item_id)}-{height}x{width}-{self.fit}"
 
     def _fitted(self, array: np.ndarray, how: Image.Resampling, fill: int) -> np.ndarray:
         height, width = self.size_px
@@ -185,6 +198,9 @@ def read_pair(
     return image, mask
 
 
-def stamp(dataset: SegmentationDataset) -> str:
-    """A digest that changes when an id or a mask of the data set may have changed."""
-    return sha256_text("\n".join(f"{item_id} {dataset.mask_stamp(item_id)}" for item_id in dataset.ids))
+def _length(path: Path) -> int:
+    """Bytes of a file; 0 where it is not there, which whoever reads it will say."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -80,8 +80,11 @@ class HubDataset:
             raise DataError(f"{self._where(item_id)}: the mask cannot be decoded ({error}).") from None
         return self.space.decode_index(raw, self._where(item_id))
 
-    def mask_stamp(self, item_id: str) -> str:
+    def pair_stamp(self, item_id: str) -> str:
         return str(self.table._fingerprint)
+
+    def pair_digest(self, item_id: str) -> str:
+        return self.pair_stamp(item_id)
 
     def _picture(self, item_id: str, column: str) -> Image.Image:
         return self.table.select_columns([column])[int(item_id)][column]

@@ -49,6 +49,10 @@ class JoinedDataset:
         dataset, own = self._places[item_id]
         return dataset.mask(own)
 
-    def mask_stamp(self, item_id: str) -> str:
+    def pair_stamp(self, item_id: str) -> str:
         dataset, own = self._places[item_id]
-        return dataset.mask_stamp(own)
+        return dataset.pair_stamp(own)
+
+    def pair_digest(self, item_id: str) -> str:
+        dataset, own = self._places[item_id]
+        return dataset.pair_digest(own)

@@ -89,9 +89,12 @@ class Scenes:
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
         return self._view(item_id)[1]
 
-    def mask_stamp(self, item_id: str) -> str:
+    def pair_stamp(self, item_id: str) -> str:
         height, width = self.size_px
         return f"v{VERSION}-{self.seed}-{self.split}-{height}x{width}"
+
+    def pair_digest(self, item_id: str) -> str:
+        return self.pair_stamp(item_id)
 
     def _view(self, item_id: str) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         return _cached_view(self.seed, self.split, int(item_id), self.size_px)

@@ -181,7 +181,7 @@ def _run_of(
 def _shared_digest(config: RunConfig) -> str:
     """Of all that census, teacher and generator follow from; banks have names of their own."""
     asked = config.model_dump(mode="json", include={"seed", "data", "teacher", "generator"})
-    del asked["data"]["test"], asked["data"]["memory_gib"], asked["teacher"]["layers"]
+    del asked["data"]["test"], asked["data"]["memory_gib"], asked["data"]["root"], asked["teacher"]["layers"]
     return sha256_text(str(asked))
 
 

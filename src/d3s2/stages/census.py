@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("classes", pa.large_list(pa.uint8())),
         ("class_px", pa.large_list(pa.int32())),
         ("layout", pa.binary(LAYOUT_CELLS)),
+        ("digest", pa.large_string()),
     ]
 )
 
@@ -79,8 +80,8 @@ def take_census(
 
 
 def _space_tag(dataset: SegmentationDataset) -> bytes:
-    """A digest of what a count means: it changes with the classes and with how values map to them."""
-    return sha256_text(f"{dataset.name} {dataset.space!r}").encode()
+    """A digest of what a count means: it changes with the columns, the classes and how values map to them."""
+    return sha256_text(f"{SCHEMA.names} {dataset.name} {dataset.space!r}").encode()
 
 
 def _stamps(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -88,7 +89,7 @@ def _stamps(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str
     stamps, bad = {}, {}
     for item_id in dataset.ids:
         try:
-            stamps[item_id] = dataset.mask_stamp(item_id)
+            stamps[item_id] = dataset.pair_stamp(item_id)
         except DataError as error:
             bad[item_id] = str(error)
     return stamps, bad
@@ -136,6 +137,7 @@ def _table(rows: Sequence[tuple[str, str, MaskCount]]) -> pa.Table:
         "classes": [classes.astype(np.uint8) for classes in present],
         "class_px": [count.class_px[classes] for (_, _, count), classes in zip(rows, present, strict=True)],
         "layout": [count.layout.tobytes() for _, _, count in rows],
+        "digest": [count.digest for _, _, count in rows],
     }
     return pa.table(columns, schema=SCHEMA)
 
@@ -289,11 +291,11 @@ def _assemble(dataset: SegmentationDataset, cache: _Cache, stamps: dict[str, str
         cache.write(cache.folder / CENSUS_FILE, table)
         for part in parts:
             part.unlink(missing_ok=True)
-    return _census(table, dataset.space.names)
+    return _census(table, dataset)
 
 
-def _census(table: pa.Table, class_names: tuple[str, ...]) -> MaskCensus:
-    num_masks = table.num_rows
+def _census(table: pa.Table, dataset: SegmentationDataset) -> MaskCensus:
+    num_masks, class_names, ids = table.num_rows, dataset.space.names, tuple(table["id"].to_pylist())
     classes, class_px = table["classes"].combine_chunks(), table["class_px"].combine_chunks()
     indices = classes.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
     data = class_px.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
@@ -303,8 +305,15 @@ def _census(table: pa.Table, class_names: tuple[str, ...]) -> MaskCensus:
     layouts = np.frombuffer(cells.buffers()[1], dtype=np.uint8)[start : start + num_masks * LAYOUT_CELLS]
     return MaskCensus(
         class_names=class_names,
-        ids=tuple(table["id"].to_pylist()),
+        ids=ids,
         pixels=scipy.sparse.csr_array((data, indices, starts), shape=(num_masks, len(class_names))),
         mask_px=table["mask_px"].to_numpy().astype(np.int32),
         layouts=layouts.reshape(num_masks, LAYOUT_CELLS),
+        digest=_digest(dataset, ids, table["digest"].to_pylist()),
     )
+
+
+def _digest(dataset: SegmentationDataset, ids: Sequence[str], digests: Sequence[str]) -> str:
+    """Of all pairs by what they hold, and of how their values map to classes."""
+    held = sha256_text("\n".join(f"{item_id} {digest}" for item_id, digest in zip(ids, digests, strict=True)))
+    return sha256_text(f"{dataset.name} {dataset.space!r} {held}")

@@ -4,16 +4,16 @@ from d3s2.stages.cost import accounted
 from d3s2.stages.fit import fit_models
 from d3s2.stages.guidance_cost import GUIDANCE_COST, measure_guidance_cost
 from d3s2.stages.run import Run
-from d3s2.stages.select import census_of, select
+from d3s2.stages.select import select
 from d3s2.stages.synthesize import synthesize
 
 
 def distill_run(run: Run) -> None:
     """Makes the distilled set of a run, going on from whatever is there."""
     with accounted(run.folder, "census"):
-        census = census_of(run)
+        _ = run.census
     with accounted(run.folder, "select"):
-        selection = select(run, census)
+        selection = select(run)
     with accounted(run.folder, "fit"):
         models = fit_models(run)
     with accounted(run.folder, "synthesize"):

@@ -9,7 +9,6 @@ import numpy as np
 
 from d3s2.base.files import sha256_text, write_text
 from d3s2.base.runtime import commit, hardware, versions
-from d3s2.data.dataset import stamp
 from d3s2.metrics import (
     boundary_iou_per_class,
     frequency_weighted_iou,
@@ -22,9 +21,9 @@ from d3s2.metrics import (
 from d3s2.report.records import Results, SetResult, mean_and_std, write_results
 from d3s2.report.student_rows import StudentRow, write_student_rows
 from d3s2.report.tables import metrics_table, results_csv, results_table, to_latex, to_markdown
+from d3s2.stages.distill import distill_run
 from d3s2.stages.judges import JUDGE, judge_sets
 from d3s2.stages.run import Run
-from d3s2.stages.select import census_of
 from d3s2.stages.set_names import HERE, parse_set
 from d3s2.stages.sets import Sets, set_folder
 from d3s2.stages.students import (
@@ -42,7 +41,9 @@ ROWS = "records.parquet"
 
 
 def evaluate(run: Run, command: str = "") -> Results:
-    """Trains the students that are not there yet and writes tables, records and judges.json into the run's folder."""
+    """Distils, trains students, and writes tables, records and judges.json; what is there already is left as it is."""
+    _ = run.test_digest  # reads the masks of the test split: a bad one is named now, not after a night of sampling
+    distill_run(run)
     results, rows = compare_sets(run, run.folder, command)
     folder = run.folder
     write_student_rows(folder / ROWS, rows, results.class_names)
@@ -58,10 +59,9 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     Args:
         folder: that keeps students; those that are in it are not trained again, whichever run asked for them.
     """
-    census = census_of(run)
-    config = run.config.evaluate
+    config, census = run.config.evaluate, run.census
     places = places_for(run.device, config.devices_per_student)
-    jobs = list(_jobs(run, Sets(run, census), folder))
+    jobs = list(_jobs(run, Sets(run), folder))
     records = train_students(jobs, folder, places, num_workers(config.workers, places), run.progress)
     tail = rarest_classes(census.images_per_class)
     rows = [_row(record, tail) for record in records]
@@ -170,7 +170,6 @@ def _judged(run: Run) -> dict[str, Path]:
 def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
     """Every student of the grid; `folder` keeps them."""
     config = run.config.evaluate
-    test_digest = f"{run.test_data.name} {stamp(run.test_data)}"
     # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
     num_devices = config.devices_per_student
     together = [] if num_devices == 1 else [f"{num_devices} devices"]
@@ -182,7 +181,7 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
             for set_name in config.sets:
                 members = sets.members(set_name, seed)
                 soft_weight = config.soft_weight if any(part.soft for part in members) else None
-                content = [sets.content(members), soft_weight, test_digest, run.config.data.size]
+                content = [sets.content(members), soft_weight, run.test_digest, run.config.data.size]
                 settings = [*content, network, protocol.model_dump_json(), config.inference, seed, *together]
                 digest = sha256_text("|".join(map(str, settings)))
                 record = student_path(folder, set_name, architecture.student, seed, digest)

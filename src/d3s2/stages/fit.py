@@ -61,7 +61,7 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
     if config.source is not None:
         return _loaded_teacher(run, resolve_source(config.source))
     folder = run.models / "teacher"
-    if not is_fitted(folder):
+    if not is_fitted(run, folder):
         net = new_unet(len(names), config.train.width, seed_for(run.config.seed, "teacher"))
         wall_s = train(
             net,

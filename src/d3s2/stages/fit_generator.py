@@ -35,7 +35,6 @@ from d3s2.generator.sample import Sampling, sample
 from d3s2.stages.config import ControlNetFitConfig, GeneratorConfig
 from d3s2.stages.fitted import is_fitted, write_fitted
 from d3s2.stages.run import Run, resolve_source
-from d3s2.stages.select import census_of
 
 PREVIEW_MASKS = 6
 
@@ -43,10 +42,13 @@ PREVIEW_MASKS = 6
 def make_generator(run: Run, *, half: bool = False) -> Generator:
     """The layout-to-image model of a run; what is fitted is kept in its folder, in float16 where `half` says so."""
     config, folder = run.config.generator, run.models / "generator"
+    # Where several processes fine-tune together, one counts the masks, and the others read what it counted.
+    with PartialState().main_process_first() if config.tune is not None else nullcontext():
+        _ = run.census
     loader = choose(GENERATORS, config.kind, "generator")
     values = _with_rarity(run, loader.settings, _settings_of(config, folder))
     settings = build(loader.settings, values, "generator.settings")
-    if config.is_fitted_here and not is_fitted(folder):
+    if config.is_fitted_here and not is_fitted(run, folder):
         if config.tune is not None:
             _fit_controlnet(run, config.tune, folder, half)
         else:
@@ -70,10 +72,7 @@ def _with_rarity(run: Run, settings: type[Config], values: dict[str, Any]) -> di
     """With the number of masks that hold each class, where prompts ask how rare classes are and nothing is given."""
     if "rarity" not in settings.model_fields or values.get("rarity") is not None:
         return values
-    # Where several processes fine-tune together, one counts the masks, and the others read what it counted.
-    together = run.config.generator.tune is not None
-    with PartialState().main_process_first() if together else nullcontext():
-        return values | {"rarity": census_of(run).images_per_class.tolist()}
+    return values | {"rarity": run.census.images_per_class.tolist()}
 
 
 def _palette(values: Mapping[str, Any]) -> str:

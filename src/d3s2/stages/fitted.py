@@ -3,16 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-from d3s2.base.files import write_json
+from d3s2.base.errors import StoreError
+from d3s2.base.files import read_json, write_json
 from d3s2.base.runtime import hardware, versions
 from d3s2.stages.run import Run
 
 FITTED = "fitted.json"
 
 
-def is_fitted(folder: Path) -> bool:
-    """Whether the network in this folder is whole."""
-    return (folder / FITTED).exists()
+def is_fitted(run: Run, folder: Path) -> bool:
+    """Whether the network in this folder is whole; raises StoreError where it was fitted on other data."""
+    path = folder / FITTED
+    if not path.exists():
+        return False
+    if read_json(path).get("data_digest") != run.data_digest:
+        raise StoreError(
+            f"{folder}: was fitted on other data than {run.train_data.name} holds now; choose another --out, or "
+            "delete that folder to have it fitted anew."
+        )
+    return True
 
 
 def write_fitted(run: Run, folder: Path, wall_s: float, settings: dict[str, Any], **more: Any) -> None:

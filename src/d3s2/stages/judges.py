@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from d3s2.base.files import read_json, sha256_file, sha256_text
 from d3s2.base.seeds import numpy_generator
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.dataset import SegmentationDataset, stamp
+from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import FilePairs, in_order, to_unit
 from d3s2.diversity import NUM_NEIGHBOURS, Likeness, RealSpread, compare, spread_of, vendi_score
 from d3s2.metrics import mean_iou
@@ -194,5 +194,5 @@ def _digest(run: Run, sets: Mapping[str, DistilledSet]) -> str:
         for path in sorted(folder.glob("*.safetensors"))
     }
     how = f"{PICTURE} {GRID} {NUM_NEIGHBOURS}"
-    seen = f"{run.data_digest} {run.test_data.name} {stamp(run.test_data)}"
+    seen = f"{run.data_digest} {run.test_digest}"
     return sha256_text(f"{contents} {weights} {run.config.teacher.source} {run.config.seed} {seen} {how}")

@@ -25,7 +25,7 @@ from d3s2.stages.guidance_cost import GUIDANCE_COST
 from d3s2.stages.judges import JUDGES
 from d3s2.stages.run import Run, read_config
 from d3s2.stages.sampling import Trace
-from d3s2.stages.select import census_of, read_selection
+from d3s2.stages.select import read_selection
 from d3s2.stages.sets import random_ids
 from d3s2.stages.synthesize import UNGUIDED, read_traces
 from d3s2.store.items import item_id_for
@@ -45,7 +45,7 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
         StoreError: the folder holds no run, or no finished distilled set.
     """
     run = Run(read_config(folder), folder, device, progress)
-    selection, census = read_selection(folder), census_of(run)
+    selection, census = read_selection(folder), run.census
     gallery = make_gallery(run, selection.picks)
     judgements = _judgements(run)
     neighbours = _neighbours(run, judgements) if judgements else None

@@ -10,15 +10,19 @@ import torch
 
 from d3s2.base.config import build
 from d3s2.base.errors import StoreError
-from d3s2.base.files import read_json, sha256_text, write_json
+from d3s2.base.files import read_json, write_json
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import autocast_dtype
+from d3s2.base.runtime import autocast_dtype, num_cores
 from d3s2.data.catalogue import open_dataset
-from d3s2.data.dataset import ResizedDataset, SegmentationDataset, stamp
+from d3s2.data.census import MaskCensus
+from d3s2.data.dataset import ResizedDataset, SegmentationDataset
 from d3s2.data.pairs import PairSource, open_pairs
+from d3s2.stages.census import take_census
 from d3s2.stages.config import DataConfig, RunConfig
 
 RUN_FILE = "run.json"
+CENSUS, TEST_CENSUS = "census", "census-test"
+MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 SHIPPED = "shipped:"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
@@ -72,9 +76,23 @@ class Run:
         return open_pairs(self.train_data, self.train_data.ids, self.config.data.memory_gib, self.progress)
 
     @cached_property
+    def census(self) -> MaskCensus:
+        """Pixel counts of the training split, kept beside the run."""
+        return self._counted(self.train_data, CENSUS, self.config.select.skip_bad)
+
+    @property
     def data_digest(self) -> str:
-        """Changes when a mask of the training split may have changed."""
-        return sha256_text(f"{self.train_data.name} {stamp(self.train_data)}")
+        """Of what the training split holds; a copy of it elsewhere has the same."""
+        return self.census.digest
+
+    @cached_property
+    def test_digest(self) -> str:
+        """Of what the test split holds; its masks are read once, so that a bad one is named before any training."""
+        return self._counted(self.test_data, TEST_CENSUS, skip_bad=False).digest
+
+    def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
+        workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
+        return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
 
 
 def open_split(data: DataConfig, split: str) -> SegmentationDataset:
@@ -119,10 +137,10 @@ def read_config(folder: Path) -> RunConfig:
 
 
 def _distilled_part(config: RunConfig) -> dict[str, Any]:
-    """All that the distilled set depends on; how it is evaluated may change from call to call."""
+    """All that the distilled set depends on; how it is evaluated, and where the data lies, may change."""
     fits = {"fit": {"checkpoint_s"}, "tune": {"checkpoint_s"}}
     traced = {"trace_every"}  # the page's curves may be thinner from one call on; no image knows of them
-    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib"}, "generator": fits, "synthesize": traced}
+    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib", "root"}, "generator": fits, "synthesize": traced}
     return config.model_dump(mode="json", exclude=apart)
 
 

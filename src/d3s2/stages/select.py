@@ -6,41 +6,26 @@ from pathlib import Path
 import numpy as np
 
 from d3s2.base.files import read_json, write_json
-from d3s2.base.runtime import num_cores
 from d3s2.data.census import MaskCensus
 from d3s2.selection.groups import with_groups
 from d3s2.selection.picks import Pick, Selection
 from d3s2.selection.select import masks_for_ratio, select_masks
-from d3s2.stages.census import take_census
 from d3s2.stages.run import Run
 
 COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
-MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
-CENSUS = "census"
 SELECTION = "selection.json"
 
 
-def census_of(run: Run) -> MaskCensus:
-    """Pixel counts of the training split, cached in the run's folder."""
-    return take_census(
-        run.train_data,
-        run.base / CENSUS,
-        workers=num_cores() if len(run.train_data.ids) >= MANY_MASKS else 0,
-        skip_bad=run.config.select.skip_bad,
-        progress=run.progress,
-    )
-
-
-def select(run: Run, census: MaskCensus) -> Selection:
+def select(run: Run) -> Selection:
     """Chooses the masks and keeps the choice, with its reasons, in selection.json."""
-    selection = choose_masks(run, census, run.config.select.method)
+    selection = choose_masks(run, run.config.select.method)
     write_json(run.folder / SELECTION, asdict(selection))
     return selection
 
 
-def choose_masks(run: Run, census: MaskCensus, method: str) -> Selection:
+def choose_masks(run: Run, method: str) -> Selection:
     """The run's budget of masks by any method, with the run's settings."""
-    config = run.config.select
+    config, census = run.config.select, run.census
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
     if config.group_by is not None:
         num_classes, census = census.num_classes, with_groups(census, config.group_by)

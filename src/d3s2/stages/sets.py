@@ -8,7 +8,6 @@ from pathlib import Path
 from d3s2.base.errors import StoreError
 from d3s2.base.files import sha256_text
 from d3s2.base.seeds import numpy_generator
-from d3s2.data.census import MaskCensus
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset
 from d3s2.data.joined import JoinedDataset
 from d3s2.stages.config import DataConfig
@@ -41,7 +40,6 @@ class Sets:
     """What each name of a set stands for in a run."""
 
     run: Run
-    census: MaskCensus
 
     @cached_property
     def balanced(self) -> tuple[str, ...]:
@@ -76,7 +74,7 @@ class Sets:
 
     def _chosen(self, method: str) -> tuple[str, ...]:
         if method not in self._choices:
-            self._choices[method] = choose_masks(self.run, self.census, method).ids
+            self._choices[method] = choose_masks(self.run, method).ids
         return self._choices[method]
 
     def _part(self, part: SetPart, seed: int) -> Members:

@@ -107,7 +107,7 @@ def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple
 
 def _distilled_part(run: Run) -> dict[str, Any]:
     parts = {"name", "seed", "data", "teacher", "generator", "synthesize"}
-    apart = {"data": {"memory_gib"}, "synthesize": {"trace_every"}}
+    apart = {"data": {"memory_gib", "root"}, "synthesize": {"trace_every"}}
     return run.config.model_dump(mode="json", include=parts, exclude=apart)
 
 

@@ -64,8 +64,12 @@ class DistilledSet:
         path = self.folder / self._by_id[item_id].label_file
         return self.space.decode_index(read_mask(path), str(path))
 
-    def mask_stamp(self, item_id: str) -> str:
+    def pair_stamp(self, item_id: str) -> str:
         return self._by_id[item_id].label_sha256
+
+    def pair_digest(self, item_id: str) -> str:
+        item = self._by_id[item_id]
+        return f"{item.label_sha256} {item.image_sha256}"
 
     def soft(self, item_id: str) -> SoftLabels | None:
         """The teacher's soft labels of one item; None where the set has none."""

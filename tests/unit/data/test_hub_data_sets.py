@@ -46,7 +46,7 @@ def test_a_folder_of_save_to_disk_is_read(tmp_path: Path):
     assert (dataset.image("00000001") == PHOTO).all()
     assert (dataset.mask("00000001") == np.array([255, 0, 1], dtype=np.uint8)[MASK]).all()
     assert count_item(dataset, "00000000").class_px.tolist() == [int((MASK == 1).sum()), int((MASK == 2).sum())]
-    assert dataset.mask_stamp("00000000")
+    assert dataset.pair_stamp("00000000")
 
 
 def test_a_folder_of_parquet_is_read_with_the_names_beside_it(tmp_path: Path):

@@ -42,8 +42,11 @@ class SlowAtFirst:
             raise DataError(f"{item_id}: cannot be read.")
         return self.source.mask(item_id)
 
-    def mask_stamp(self, item_id: str) -> str:
-        return self.source.mask_stamp(item_id)
+    def pair_stamp(self, item_id: str) -> str:
+        return self.source.pair_stamp(item_id)
+
+    def pair_digest(self, item_id: str) -> str:
+        return self.source.pair_digest(item_id)
 
 
 def sources() -> list[PairSource]:

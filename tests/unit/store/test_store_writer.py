@@ -283,7 +283,7 @@ def test_the_set_reads_as_a_data_set(tmp_path: Path) -> None:
     assert (distilled.image("000002") == SCENES.image("000002")).all()
     assert (distilled.mask("000002")[2:] == SCENES.mask("000002")[2:]).all()
     assert (distilled.mask("000002")[:2] == IGNORE).all()
-    assert distilled.mask_stamp("000002") == distilled.item("000002").label_sha256
+    assert distilled.pair_stamp("000002") == distilled.item("000002").label_sha256
     soft = distilled.soft("000002")
     assert soft is not None
     assert soft.probabilities().shape == (18, 4, 6)
