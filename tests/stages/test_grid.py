@@ -146,7 +146,9 @@ def test_students_of_two_processes_go_on_where_they_were_stopped(grid: Path, tmp
             started = descendants(process.pid)
             process.send_signal(how)
             _, said = process.communicate(timeout=120)
-        assert (process.returncode, "Traceback" in said) == (status, False)
+        assert process.returncode == status
+        # After a kill the two processes die one before the other, and the second may still say what it saw.
+        assert how == signal.SIGKILL or "Traceback" not in said
         assert len(started) >= 2
         assert waited_for(lambda started=started: not any(map(alive, started)))
         steps.append(step_in(stopped))
