@@ -35,7 +35,7 @@ from d3s2.base.runtime import pick_device
 from d3s2.base.seeds import torch_generator
 from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings, load_controlnet
 from d3s2.generator.denoiser import Level
-from d3s2.generator.guidance import Energy, Window, guide
+from d3s2.generator.guidance import Energy
 from d3s2.generator.palettes import OWN_PALETTE, colour_condition
 from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import initial_noise
@@ -44,6 +44,7 @@ from d3s2.nets.loading import load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
 from d3s2.recipes import load_run
 from d3s2.stages.config import GuidanceConfig
+from d3s2.stages.sampling import guided_by
 from d3s2.teacher.bank import gather_bank
 from d3s2.teacher.judge import Views, judge_views
 
@@ -174,17 +175,7 @@ def sampled(
     """d3s2's image, guided where a config and an energy are given."""
     guided = None
     if guidance is not None:
-        config, energy = guidance
-        guided = partial(
-            guide,
-            energy=energy,
-            strength=config.strength,
-            mode=config.mode,
-            full_share=config.full_share,
-            window=Window(cleanest=config.window[0], noisiest=config.window[1]),
-            every=config.every,
-            hold=config.hold,
-        )
+        guided = guided_by(*guidance)
     sampling = Sampling("ddim", plan.steps, GUIDANCE_SCALE)
     return sample(generator, masks, noises(), sampling, device=masks.device, guided=guided)
 

@@ -1,9 +1,9 @@
 """Batches of images for masks: sampled with the run's settings, and what the teacher says of what came out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from d3s2.base.runtime import wait_for
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import to_bytes, to_unit
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.guidance import Refusals, Window, guide, smooth
+from d3s2.generator.guidance import Energy, Refusals, Window, guide, smooth
 from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import TimeTravel
 from d3s2.stages.config import GuidanceConfig, SoftConfig
@@ -170,8 +170,10 @@ def _soft_label(scores: Float[Tensor, "c h w"], config: SoftConfig | None) -> So
     return soften(scores.float().softmax(dim=0).cpu().numpy(), config.num_top, config.cell_px)
 
 
-def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]) -> Any:
-    config: GuidanceConfig = run.config.synthesize.guidance
+def _guidance(
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]
+) -> Callable[[Denoiser], Denoiser]:
+    config = run.config.synthesize.guidance
     views = Views(config.views, config.shift_px, config.noise, config.flip)
     shaken = [torch_generator(run.config.seed, "views", source_id) for source_id in batch]
     noises = [torch_generator(run.config.seed, "smoothing", source_id) for source_id in batch]
@@ -182,21 +184,26 @@ def _guidance(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tenso
         losses = judge_views(models.teacher, bank, images, masks, views, shaken, by_class=config.by_class)
         return losses.weighted(config.l_seg, config.l_feat)
 
-    def guided(denoiser: Denoiser) -> Denoiser:
-        return guide(
-            denoiser,
-            smooth(energy, config.smoothing, noises, draws=config.smoothing_draws),
-            strength=config.strength,
-            mode=config.mode,
-            full_share=config.full_share,
-            window=Window(cleanest=config.window[0], noisiest=config.window[1]),
-            inner_steps=config.inner_steps,
-            every=config.every,
-            hold=config.hold,
-            refusals=Refusals(tuple(batch)),
-        )
+    smoothed = smooth(energy, config.smoothing, noises, draws=config.smoothing_draws)
+    return guided_by(config, smoothed, Refusals(tuple(batch)))
 
-    return guided
+
+def guided_by(
+    config: GuidanceConfig, energy: Energy, refusals: Refusals | None = None
+) -> Callable[[Denoiser], Denoiser]:
+    """What makes a denoiser a guided one, by the settings of a run."""
+    return partial(
+        guide,
+        energy=energy,
+        strength=config.strength,
+        mode=config.mode,
+        full_share=config.full_share,
+        window=Window(cleanest=config.window[0], noisiest=config.window[1]),
+        inner_steps=config.inner_steps,
+        every=config.every,
+        hold=config.hold,
+        refusals=refusals,
+    )
 
 
 def _travel(run: Run) -> TimeTravel | None:
