@@ -28,6 +28,7 @@ GRID = (
     *TINY,
     f"evaluate.sets=[{', '.join(SETS)}]",
     "evaluate.architectures=[compact-unet, {name: segformer-b0, lr: 0.0001, batch: 2}]",
+    "evaluate.score_every=1",
 )
 
 
@@ -63,6 +64,20 @@ def test_the_table_has_a_row_a_set_and_student(grid: Path) -> None:
     assert [(line["student"], line["name"]) for line in lines] == [(row.student, row.name) for row in results.sets]
     assert (grid / "results.md").read_text().startswith("| student | set | items |")
     assert "boundary IoU" in (grid / "results.tex").read_text()
+
+
+def test_students_are_scored_on_their_way_where_that_is_asked_for(grid: Path) -> None:
+    rows, _ = read_student_rows(grid / "records.parquet")
+    assert {row.early_iterations for row in rows} == {(1,)}
+    for row in read_results(grid / "results.json").sets:
+        mine = [one for one in rows if (one.set_name, one.student) == (row.name, row.student)]
+        assert row.early_miou_mean == (pytest.approx(sum(one.early_miou[0] for one in mine) / 2),)
+    assert "mIoU of segformer-b0 by iterations of training" in (grid / "report.html").read_text()
+    before = {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()}
+    assert all(name.endswith(".json") and ".early." not in name for name in before)
+    again = ("evaluate", "scenes", *GRID, "evaluate.score_every=0", "--out", str(grid), "--device", "cpu")
+    assert call(*again) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()} == before
 
 
 def scores(folder: Path) -> list[StudentRow]:
@@ -129,6 +144,7 @@ def test_killed_twice_and_resumed_gives_the_table_of_one_run(grid: Path, tmp_pat
 def test_students_of_two_processes_go_on_where_they_were_stopped(grid: Path, tmp_path: Path) -> None:
     asked = (*GRID, "evaluate.sets=[random]", "evaluate.architectures=[compact-unet]", "evaluate.seeds=1")
     words = ["scenes", *asked, "evaluate.train.iterations=200", "evaluate.checkpoint_s=0", "--device", "cpu"]
+    words.insert(1, "evaluate.score_every=60")
     together = [*words, "evaluate.devices_per_student=2"]
     through, stopped = tmp_path / "through", tmp_path / "stopped"
     for folder in (through, stopped):

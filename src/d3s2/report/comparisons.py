@@ -1,4 +1,4 @@
-"""Figures that compare sets: gain of each class, tail against head, budget curve, students against sets, variants."""
+"""Figures that compare sets: gains of classes, tail and head, budget and learning curves, students, variants."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -140,6 +140,34 @@ def _draw_curve(axes: Axes, name: str, rows: Sequence[AblationRow]) -> None:
         xs, means, yerr=deviations, color=style.colour, marker=style.marker, markersize=7, linewidth=2,
         capsize=3, markeredgecolor=PAPER, markeredgewidth=0.8, label=set_title(name),
     )  # fmt: skip
+
+
+def learning_figure(results: Results, student: str) -> Figure | None:
+    """mIoU over the iterations of training, a line a set with the deviation over seeds; None without early scores."""
+    rows = [row for row in results.of(student) if row.early_iterations and row.miou_mean is not None]
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    plain(axes)
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    for row in rows:
+        style = style_of(row.name)
+        xs, means = (*row.early_iterations, row.iterations), (*row.early_miou_mean, row.miou_mean or 0.0)
+        deviations = [deviation or 0.0 for deviation in (*row.early_miou_std, row.miou_std)]
+        low, high = zip(*((m - d, m + d) for m, d in zip(means, deviations, strict=True)), strict=True)
+        axes.fill_between(xs, low, high, color=style.colour, alpha=0.15, linewidth=0)
+        axes.plot(
+            xs, means, color=style.colour, marker=style.marker, markersize=6, linewidth=2, markeredgecolor=PAPER,
+            markeredgewidth=0.8, label=set_title(row.name),
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(per_cent))
+    axes.set_xlabel("iterations", fontsize=FONT_PT, color=FAINT)
+    legend(figure, axes)
+    return figure
 
 
 def matrix_figure(results: Results) -> Figure | None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from d3s2.report.ablation import Ablation, ablation_table
-from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, matrix_figure, tail_figure
+from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, learning_figure, matrix_figure, tail_figure
 from d3s2.report.drawing import to_svg
 from d3s2.report.figures import (
     ClassFrequencies,
@@ -153,6 +153,7 @@ def _student_views(content: ReportContent, results: Results, student: str) -> di
     return {
         "name": student,
         "miou_svg": _svg(miou_figure(results, student)) if scored else None,
+        "learning_svg": _drawn(learning_figure(results, student)),
         "tail_svg": _drawn(tail_figure(results, student)),
         "gain_svg": _drawn(gain_figure(results, student, shares)),
         "class_svg": _svg(class_figure(results, student)) if per_class else None,

@@ -54,6 +54,8 @@ class SetResult:
         tail_miou_mean, tail_miou_std: the same over the rarest third of the classes.
         miou_per_seed: in the order of `seeds`.
         iou_per_class: mean over seeds, by train id; None for a class that the validation set does not hold.
+        early_iterations: after which students were scored on their way; those that every seed has.
+        early_miou_mean, early_miou_std: at these, mean and deviation over seeds.
         boundary_iou_mean, boundary_iou_std: mean IoU of the pixels near contours.
         fw_iou_mean, fw_iou_std: IoU weighted by the classes' shares of the true pixels.
         pixel_accuracy_mean, pixel_accuracy_std: share of the pixels that were predicted right.
@@ -76,6 +78,9 @@ class SetResult:
     tail_miou_std: float | None = None
     miou_per_seed: tuple[float, ...] = ()
     iou_per_class: tuple[float | None, ...] = ()
+    early_iterations: tuple[int, ...] = ()
+    early_miou_mean: tuple[float, ...] = ()
+    early_miou_std: tuple[float | None, ...] = ()
     boundary_iou_mean: float | None = None
     boundary_iou_std: float | None = None
     fw_iou_mean: float | None = None
@@ -176,7 +181,7 @@ def _problem(results: Results) -> str | None:
     for row in results.sets:
         where = f"set '{row.name}' with student '{row.student}'"
         means = (row.miou_mean, row.tail_miou_mean, row.boundary_iou_mean, row.fw_iou_mean, row.pixel_accuracy_mean)
-        shares = (*means, *row.miou_per_seed, *row.iou_per_class)
+        shares = (*means, *row.miou_per_seed, *row.iou_per_class, *row.early_miou_mean)
         outside = [share for share in shares if share is not None and not 0 <= share <= 1]
         if outside:
             return f"{where} holds {outside[0]}, expected every score as a share, 0 to 1."
@@ -184,6 +189,8 @@ def _problem(results: Results) -> str | None:
             return f"{where} has neither a mIoU nor a failure; give one of them."
         if row.failure is None and len(row.miou_per_seed) != len(row.seeds):
             return f"{where} has {len(row.miou_per_seed)} values for {len(row.seeds)} seeds, expected one each."
+        if not len(row.early_iterations) == len(row.early_miou_mean) == len(row.early_miou_std):
+            return f"{where} has early scores for other iterations than it names, expected one mean each."
         if row.iou_per_class and len(row.iou_per_class) != len(results.class_names):
             return f"{where} has {len(row.iou_per_class)} IoUs for {len(results.class_names)} classes."
     rows = [(row.name, row.student) for row in results.sets]

@@ -30,6 +30,7 @@ class StudentRow:
         iou_per_class, boundary_iou_per_class: by train id; None for a class on neither side.
         wall_s, peak_memory_gib: cost of training and scoring.
         digest: of everything that the numbers depend on.
+        early_iterations, early_miou: scores on its way, where they were asked for; the last one is `miou`.
     """
 
     set_name: str
@@ -48,6 +49,8 @@ class StudentRow:
     wall_s: float
     peak_memory_gib: float
     digest: str
+    early_iterations: tuple[int, ...] = ()
+    early_miou: tuple[float, ...] = ()
 
 
 SCHEMA = pa.schema(
@@ -68,6 +71,8 @@ SCHEMA = pa.schema(
         ("wall_s", pa.float64()),
         ("peak_memory_gib", pa.float64()),
         ("digest", pa.string()),
+        ("early_iterations", pa.list_(pa.int64())),
+        ("early_miou", pa.list_(pa.float64())),
     ]
 )
 

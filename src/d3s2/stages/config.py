@@ -355,6 +355,8 @@ class EvaluateConfig(Config):
     """GPUs (on a CPU: processes) that train one student together, each on its part of every batch."""
     checkpoint_s: NotNegative = 120.0
     """Seconds between checkpoints of a student; one that takes less leaves none."""
+    score_every: Annotated[int, Field(ge=0)] = 0
+    """Iterations between two early scores of a student; 0 scores it at its end only. No other figure depends on it."""
 
     @model_validator(mode="after")
     def _sets_differ(self) -> "EvaluateConfig":

@@ -29,7 +29,6 @@ from d3s2.stages.sets import Sets, set_folder
 from d3s2.stages.students import (
     StudentJob,
     StudentRecord,
-    checkpoint_path,
     num_workers,
     places_for,
     student_path,
@@ -85,6 +84,7 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
 
 def _row(record: StudentRecord, tail: Sequence[int]) -> StudentRow:
     confusion, boundary = record.matrix, record.boundary_counts
+    early = sorted((int(iterations), miou) for iterations, miou in record.early.items())
     return StudentRow(
         set_name=record.set_name,
         student=record.student,
@@ -99,6 +99,8 @@ def _row(record: StudentRecord, tail: Sequence[int]) -> StudentRow:
         pixel_accuracy=_known(pixel_accuracy(confusion)),
         iou_per_class=tuple(map(_known, iou_per_class(confusion).tolist())),
         boundary_iou_per_class=tuple(map(_known, boundary_iou_per_class(boundary).tolist())),
+        early_iterations=tuple(iterations for iterations, _ in early),
+        early_miou=tuple(miou for _, miou in early),
         wall_s=record.wall_s,
         peak_memory_gib=record.peak_memory_gib,
         digest=record.digest,
@@ -122,6 +124,8 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
     boundary_mean, boundary_std = over_seeds(lambda row: row.boundary_iou)
     fw_mean, fw_std = over_seeds(lambda row: row.fw_iou)
     accuracy_mean, accuracy_std = over_seeds(lambda row: row.pixel_accuracy)
+    # Where a student was trained before early scores were asked for, the figure has none of that set.
+    early = tuple(sorted(set.intersection(*(set(row.early_iterations) for row in mine))))
     # A class that no mask of the test split holds is absent for every seed, or predicted by some: then it is 0 there.
     per_class = zip(*(row.iou_per_class for row in mine), strict=True)
     return SetResult(
@@ -137,6 +141,9 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
         tail_miou_std=tail_std,
         miou_per_seed=mious,
         iou_per_class=tuple(_mean_of_known(shares) for shares in per_class),
+        early_iterations=early,
+        early_miou_mean=tuple(mean_and_std(_early_mious(mine, iterations))[0] for iterations in early),
+        early_miou_std=tuple(mean_and_std(_early_mious(mine, iterations))[1] for iterations in early),
         boundary_iou_mean=boundary_mean,
         boundary_iou_std=boundary_std,
         fw_iou_mean=fw_mean,
@@ -147,6 +154,10 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
         peak_memory_gib=max(row.peak_memory_gib for row in mine),
         failure=None if mious else "not a single pixel of the test split was scored",
     )
+
+
+def _early_mious(rows: Sequence[StudentRow], iterations: int) -> list[float]:
+    return [row.early_miou[row.early_iterations.index(iterations)] for row in rows]
 
 
 def _mean_of_known(shares: Sequence[float | None]) -> float | None:
@@ -197,8 +208,9 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
                     soft_weight=config.soft_weight,
                     inference=config.inference,
                     device=str(run.device),
-                    checkpoint=checkpoint_path(record),
+                    record=record,
                     checkpoint_s=config.checkpoint_s,
+                    score_every=config.score_every,
                     num_devices=num_devices,
                     keep=run.models / JUDGE if judges else None,
                 )

@@ -228,7 +228,8 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
         step_s = unet_step_s(config, part, device, sizes.num_classes, threads=THREADS)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)
     tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
-    passes = 3 * train.iterations * train.batch + sizes.num_test
+    num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)
+    passes = 3 * train.iterations * train.batch + num_scores * sizes.num_test
     return Step("evaluate", amount, count * seconds_on(gpu_of(device), "segmentation", passes * tflop), on_gpu=True)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from math import isnan
 from multiprocessing import Queue, active_children, get_context
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from d3s2.base.seeds import seed_for
 from d3s2.base.workers import end_with_parent
 from d3s2.data.image_files import png_bytes
 from d3s2.data.pairs import PairSource, in_order, open_pairs
+from d3s2.metrics import mean_iou
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import Network, save_segmenter
 from d3s2.stages.config import ArchitectureConfig, DataConfig, InferenceConfig, TrainConfig
@@ -33,7 +35,7 @@ from d3s2.stages.fit import new_unet, precision_of, train_settings
 from d3s2.stages.run import open_split
 from d3s2.stages.sets import Members, open_members, soft_bytes_of, soft_of
 from d3s2.student.group import ALONE, Group, launched_group
-from d3s2.student.predict import Sliding, measure
+from d3s2.student.predict import Counts, Sliding, measure
 from d3s2.student.soft import SoftSource
 from d3s2.student.train import train
 
@@ -60,8 +62,9 @@ class StudentJob:
         protocol: of the training, this architecture's settings taken in.
         soft_weight: share of the loss that soft labels have, where there are any.
         inference: windows of prediction; None predicts whole images.
-        checkpoint: file that a long training keeps meanwhile.
+        record: where what comes out is kept; checkpoint and early scores lie beside it meanwhile.
         checkpoint_s: seconds between two writings of it.
+        score_every: iterations between two early scores; 0 takes none.
         num_devices: that train it together.
         keep: where to store the trained network; None drops it.
     """
@@ -76,8 +79,9 @@ class StudentJob:
     soft_weight: float
     inference: InferenceConfig | None
     device: str
-    checkpoint: Path
+    record: Path
     checkpoint_s: float
+    score_every: int = 0
     num_devices: int = 1
     keep: Path | None = None
 
@@ -98,6 +102,7 @@ class StudentRecord:
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
         peak_memory_gib: of main memory, by the first process that trained it.
+        early: mIoU by the number of iterations after which it was taken, the last one not among them.
     """
 
     set_name: str
@@ -111,6 +116,7 @@ class StudentRecord:
     boundary: list[list[int]]
     wall_s: float
     peak_memory_gib: float
+    early: dict[str, float] = field(default_factory=dict)
 
     @property
     def matrix(self) -> np.ndarray:
@@ -133,15 +139,16 @@ def train_students(
         places: where students are trained; workers take turns in choosing one.
         workers: students that are trained side by side.
     """
-    missing = [job for job in jobs if not record_path(folder, job).exists()]
+    missing = [job for job in jobs if not job.record.exists()]
     done = len(jobs) - len(missing)
     with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing)), places) as submit:
         for record in submit(missing):
-            path = record_path(folder, record)
+            path = student_path(folder, record.set_name, record.student, record.seed, record.digest)
             write_json(path, asdict(record))
             checkpoint_path(path).unlink(missing_ok=True)
+            early_path(path).unlink(missing_ok=True)
             task.advance(note=f"{record.set_name}, {record.student}")
-    return [StudentRecord(**read_json(record_path(folder, job))) for job in jobs]
+    return [StudentRecord(**read_json(job.record)) for job in jobs]
 
 
 def train_student(job: StudentJob) -> StudentRecord:
@@ -168,6 +175,18 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
     names = open_split(job.data, job.data.test).space.names
     autocast = precision_of(job.protocol, device)
     net = _new_network(job, len(names))
+    sliding = None if job.inference is None else Sliding(job.inference.window_px, job.inference.stride_px)
+    first = group.index == 0
+
+    def measured() -> Counts:
+        test_pairs = _split_pairs(job.data, job.data.test)
+        return measure(net, test_pairs, device=device, autocast=autocast, sliding=sliding, group=group)
+
+    def score_early(iterations: int) -> None:
+        miou = mean_iou(measured().confusion)
+        if first and not isnan(miou):
+            _note_early(job, iterations, miou)
+
     wall_s = train(
         net,
         pairs,
@@ -176,15 +195,14 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         device=device,
         autocast=autocast,
         soft=None if soft is None else SoftSource(soft, job.soft_weight),
-        checkpoint=job.checkpoint,
+        checkpoint=checkpoint_path(job.record),
         checkpoint_s=job.checkpoint_s,
         group=group,
+        look=score_early,
+        look_every=job.score_every,
     )
     with stopwatch() as watch:
-        sliding = None if job.inference is None else Sliding(job.inference.window_px, job.inference.stride_px)
-        test_pairs = _split_pairs(job.data, job.data.test)
-        counts = measure(net, test_pairs, device=device, autocast=autocast, sliding=sliding, group=group)
-    first = group.index == 0
+        counts = measured()
     if first and job.keep is not None:
         save_segmenter(net, job.keep, names)
     return StudentRecord(
@@ -199,7 +217,18 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         boundary=counts.boundary.tolist(),
         wall_s=round(wall_s + watch.wall_s, 2),
         peak_memory_gib=round(peak_memory_gib(), 2),
+        early=_early_scores(job),
     )
+
+
+def _early_scores(job: StudentJob) -> dict[str, float]:
+    path = early_path(job.record)
+    return read_json(path) if path.exists() else {}
+
+
+def _note_early(job: StudentJob, iterations: int, miou: float) -> None:
+    """Into a file that can be watched; what a sitting that was stopped had scored after its checkpoint comes again."""
+    write_json(early_path(job.record), _early_scores(job) | {str(iterations): round(miou, 6)})
 
 
 def places_for(device: torch.device, num_devices: int) -> list[Devices]:
@@ -309,11 +338,6 @@ def _begin_worker(free: "Queue[Devices]") -> None:
         os.environ[VISIBLE] = ",".join(names[device.index] for device in place)
 
 
-def record_path(folder: Path, student: StudentJob | StudentRecord) -> Path:
-    """Where the record of a student lies in the run's folder."""
-    return student_path(folder, student.set_name, student.student, student.seed, student.digest)
-
-
 def student_path(folder: Path, set_name: str, student: str, seed: int, digest: str) -> Path:
     """Where the record of a student lies in the run's folder."""
     names = (re.sub(r"[^A-Za-z0-9.+-]+", "_", name) for name in (set_name, student))
@@ -323,3 +347,8 @@ def student_path(folder: Path, set_name: str, student: str, seed: int, digest: s
 def checkpoint_path(record: Path) -> Path:
     """Where a long training keeps its state until its record is there."""
     return record.with_suffix(".checkpoint.pt")
+
+
+def early_path(record: Path) -> Path:
+    """Where a training keeps its early scores until its record is there."""
+    return record.with_suffix(".early.json")

@@ -1,7 +1,7 @@
 """Training of a segmentation network on a set of pairs: one code for every set, and for the teacher."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path
@@ -67,6 +67,8 @@ def train(
     progress: Progress = SILENT,
     label: str = "train",
     group: Group = ALONE,
+    look: Callable[[int], None] | None = None,
+    look_every: int = 0,
 ) -> float:
     """Trains `net` in place on `pairs` and returns the seconds that all sittings took.
 
@@ -83,6 +85,9 @@ def train(
             training that takes less writes none.
         label: of the progress bar.
         group: processes that call this together, with the same arguments; the first one writes the checkpoint.
+        look: is called with the number of steps taken, the network as it would be used then; what is learnt does not
+            depend on it.
+        look_every: steps between two looks; 0, and at the last step, none.
     """
     net.to(device).train()
     model = group.joined(net)
@@ -111,6 +116,11 @@ def train(
             scaler.update()
             rate.step()
             task.advance(note=f"loss {loss:.2f}")
+            if look and look_every and (step + 1) % look_every == 0 and step + 1 < settings.iterations:
+                group.share_buffers(net)
+                net.eval()
+                look(step + 1)
+                net.train()
             if state and group.index == 0 and time.monotonic() - saved_at > checkpoint_s:
                 saved_at = time.monotonic()
                 state.save(step + 1, before_s + saved_at - began)

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from d3s2.report.ablation import Ablation, AblationRow, ablation_csv, ablation_table
-from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, matrix_figure, tail_figure
+from d3s2.report.comparisons import (
+    axis_figure,
+    budget_figure,
+    gain_figure,
+    learning_figure,
+    matrix_figure,
+    tail_figure,
+)
 from d3s2.report.drawing import to_svg
 from d3s2.report.page import ReportContent, render
 from d3s2.report.records import Results
@@ -62,6 +69,18 @@ def test_tail_and_head_stand_on_one_line(results: Results) -> None:
     # random: tail mIoU is half of 0.23; the others are sky and car, 0.33 and 0.23
     assert lines[0] == pytest.approx([0.115, 0.28])
     assert tail_figure(replace(results, sets=()), UNET) is None
+
+
+def test_learning_curves_end_at_the_last_score_and_need_early_ones(results: Results) -> None:
+    assert learning_figure(results, UNET) is None
+    early = {"early_iterations": (100, 200), "early_miou_mean": (0.1, 0.2), "early_miou_std": (0.01, None)}
+    rows = tuple(replace(row, **early) if row.name in ("random", "all") else row for row in results.sets)
+    figure = learning_figure(replace(results, sets=rows), UNET)
+    assert figure is not None
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert set(lines) == {"random real", "all real"}
+    assert list(lines["all real"].get_xdata()) == [100, 200, 400]
+    assert list(lines["all real"].get_ydata()) == pytest.approx([0.1, 0.2, 0.8])
 
 
 def test_the_matrix_has_a_cell_a_set_and_student(results: Results) -> None:

@@ -79,6 +79,22 @@ def test_stopped_twice_and_resumed_gives_the_same_weights_to_the_bit(kind: str, 
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("kind", ["compact-unet", "segformer", "mask2former"])
+def test_looks_on_the_way_see_the_network_as_it_would_be_used_and_change_nothing(kind: str) -> None:
+    through, looked = fresh(kind), fresh(kind)
+    train(through, pairs(), SETTINGS, seed=7, device=CPU)
+    seen = []
+
+    def look(steps: int) -> None:
+        assert not any(module.training for module in looked.modules())
+        seen.append((steps, weights(looked)))
+
+    train(looked, pairs(), SETTINGS, seed=7, device=CPU, look=look, look_every=2)
+    assert [steps for steps, _ in seen] == [2, 4]
+    assert not torch.equal(seen[0][1], seen[1][1])
+    assert torch.equal(weights(looked), weights(through))
+
+
 def test_a_short_training_leaves_no_checkpoint_and_a_foreign_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     train(fresh("compact-unet"), pairs(), SETTINGS, seed=7, device=CPU, checkpoint=path)
