@@ -210,11 +210,15 @@ def test_other_selections_mixes_and_folders_from_elsewhere_are_sets_too(grid: Pa
     elsewhere = tmp_path / "elsewhere"
     soft_copy(grid, elsewhere)
     names = ["rarest-first", "balanced+distilled", "all+distilled", f"{elsewhere}", f"balanced+{elsewhere}-soft"]
+    names += ["all", f"{elsewhere}-soft", f"random@{elsewhere}-soft", f"rarest-first@{elsewhere}"]
     asked = (f"evaluate.sets={json.dumps(names)}", "evaluate.architectures=[compact-unet]", "evaluate.seeds=1")
     inference = "evaluate.inference={window_px: [32, 32], stride_px: [16, 16]}"
     assert call("evaluate", "scenes", *GRID, *asked, inference, "--out", str(grid), "--device", "cpu") == 0
     rows = {row.name: row for row in read_results(grid / "results.json").sets}
-    assert [rows[name].items for name in names] == [5, 10, 29, 5, 10]
+    assert [rows[name].items for name in names[:6]] == [5, 10, 29, 5, 10, 24]
+    for made, real in ((names[6], names[7]), (names[3], names[8])):
+        assert rows[real].items == round(rows[made].bytes / (rows["all"].bytes / 24))
+    assert rows[names[7]].items > rows[names[8]].items
     labels = sum(path.stat().st_size for path in (elsewhere / "soft").iterdir())
     assert rows[names[4]].bytes == rows["balanced+distilled"].bytes + labels
     assert rows[names[4]].miou_per_seed != rows["balanced+distilled"].miou_per_seed

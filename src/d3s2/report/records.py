@@ -27,16 +27,24 @@ SETS = {
 """Names of sets in the order of tables, and what readers are shown."""
 
 
-JOINT, SOFT_END = "+", "-soft"
+JOINT, AT, SOFT_END = "+", "@", "-soft"
 
 
 def set_title(name: str) -> str:
     """What readers are shown for the name of a set, for example 'balanced real + distilled, soft labels'."""
     titles = []
     for part in name.split(JOINT):
-        plain = part.removesuffix(SOFT_END)
-        titles.append(SETS.get(plain, plain) + (", soft labels" if plain != part else ""))
+        chosen, at, made = part.partition(AT)
+        if at and "/" not in chosen:
+            titles.append(f"{_part_title(chosen)} at the bytes of {_part_title(made)}")
+        else:
+            titles.append(_part_title(part))
     return f" {JOINT} ".join(titles)
+
+
+def _part_title(part: str) -> str:
+    plain = part.removesuffix(SOFT_END)
+    return SETS.get(plain, plain) + (", soft labels" if plain != part else "")
 
 
 @dataclass(frozen=True)

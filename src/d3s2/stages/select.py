@@ -23,8 +23,8 @@ def select(run: Run) -> Selection:
     return selection
 
 
-def choose_masks(run: Run, method: str) -> Selection:
-    """The run's budget of masks by any method, with the run's settings."""
+def choose_masks(run: Run, method: str, num_masks: int | None = None) -> Selection:
+    """The run's budget of masks, or another number, by any method, with the run's settings."""
     config, census = run.config.select, run.census
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
     if config.group_by is not None:
@@ -32,7 +32,7 @@ def choose_masks(run: Run, method: str) -> Selection:
         weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
     return select_masks(
         census,
-        num_masks_of(run, len(census.ids)),
+        num_masks or num_masks_of(run, len(census.ids)),
         method=method,
         seed=run.config.seed,
         coverage=config.coverage,

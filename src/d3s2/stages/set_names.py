@@ -1,7 +1,9 @@
 """The grammar of a set's name in an evaluation: parts joined by '+', each with '-soft' behind it or not.
 
 set   =  part { "+" part }
-part  =  ( "random" | "balanced" | a selection method | "all" | distilled ) [ "-soft" ]
+part  =  "all" | chosen [ "@" made ] | made
+chosen  =  "random" | "balanced" | a selection method
+made  =  distilled [ "-soft" ]
 distilled  =  "distilled" | "distilled-unguided" | the path of a distilled set's folder, with a "/" in it
 """
 
@@ -11,7 +13,7 @@ from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
 from d3s2.selection.select import METHODS
 
-JOINT, SOFT_END = "+", "-soft"
+JOINT, AT, SOFT_END = "+", "@", "-soft"
 RANDOM, BALANCED, ALL = "random", "balanced", "all"
 GUIDED, UNGUIDED = "distilled", "distilled-unguided"
 REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))
@@ -25,15 +27,23 @@ class SetPart:
     Args:
         source: 'random', 'balanced', a name in METHODS, 'all', 'distilled', 'distilled-unguided', or a path.
         soft: whether students learn from its soft labels too.
+        like: the made part whose bytes a chosen one takes; None takes the run's budget of masks.
     """
 
     source: str
     soft: bool = False
+    like: "SetPart | None" = None
 
     @property
     def is_real(self) -> bool:
         """Whether its pairs are those of the training split."""
         return self.source in REAL
+
+    @property
+    def made(self) -> str | None:
+        """The distilled set without which this part does not exist; None where it needs none."""
+        part = self.like or self
+        return None if part.is_real else part.source
 
     @property
     def is_elsewhere(self) -> bool:
@@ -52,8 +62,8 @@ def parse_set(name: str) -> tuple[SetPart, ...]:
 
 
 def is_made_here(name: str) -> bool:
-    """Whether a run makes the pairs of this set, or some of them."""
-    return any(part.source in HERE for part in parse_set(name))
+    """Whether this set needs one that a run makes, for its pairs or for its size."""
+    return any(part.made in HERE for part in parse_set(name))
 
 
 def checked(name: str) -> str:
@@ -63,6 +73,15 @@ def checked(name: str) -> str:
 
 
 def _parse_part(text: str, name: str) -> SetPart:
+    chosen, at, made = text.partition(AT)
+    if at and chosen in REAL:  # elsewhere it may stand in a path
+        like = _parse_part(made, name)
+        if chosen == ALL or like.is_real or like.like:
+            raise UsageError(
+                f"Set '{name}': '{text}' is not of the form random@distilled-soft: a choice of real pairs, '@', and "
+                "the distilled set whose bytes it takes."
+            )
+        return SetPart(chosen, like=like)
     source, soft = (text.removesuffix(SOFT_END), True) if text.endswith(SOFT_END) else (text, False)
     part = SetPart(source, soft)
     if not (part.is_real or part.source in HERE or part.is_elsewhere):

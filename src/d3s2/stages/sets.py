@@ -9,7 +9,9 @@ from d3s2.base.errors import StoreError
 from d3s2.base.files import sha256_text
 from d3s2.base.seeds import numpy_generator
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset
+from d3s2.data.image_files import png_bytes
 from d3s2.data.joined import JoinedDataset
+from d3s2.data.pairs import PairSource, in_order, open_pairs
 from d3s2.stages.config import DataConfig
 from d3s2.stages.run import Run, open_split
 from d3s2.stages.select import choose_masks
@@ -18,6 +20,9 @@ from d3s2.stages.synthesize import UNGUIDED
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import SoftLabels
 from d3s2.store.verify import verify
+
+CLASS_BALANCED = "class-balanced"
+NUM_SIZED, NUM_SIZED_FOR_MEAN = 4096, 256
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Sets:
     @cached_property
     def balanced(self) -> tuple[str, ...]:
         """As many real masks as are distilled, class-balanced."""
-        return self._chosen("class-balanced")
+        return self._chosen(CLASS_BALANCED)
 
     def members(self, name: str, seed: int) -> tuple[Members, ...]:
         """The pairs of a set, part by part; a random part is another one for each seed."""
@@ -69,23 +74,38 @@ class Sets:
         return set()
 
     @cached_property
-    def _choices(self) -> dict[str, tuple[str, ...]]:
+    def _choices(self) -> dict[tuple[str, int | None], tuple[str, ...]]:
         return {}
 
-    def _chosen(self, method: str) -> tuple[str, ...]:
-        if method not in self._choices:
-            self._choices[method] = choose_masks(self.run, method).ids
-        return self._choices[method]
+    def _chosen(self, method: str, num_masks: int | None = None) -> tuple[str, ...]:
+        if (method, num_masks) not in self._choices:
+            self._choices[method, num_masks] = choose_masks(self.run, method, num_masks).ids
+        return self._choices[method, num_masks]
+
+    @cached_property
+    def _sizes(self) -> dict[SetPart, int]:
+        return {}
+
+    def _num_at_bytes_of(self, made: SetPart) -> int:
+        """How many real pairs of mean size take the bytes of a distilled set."""
+        if made not in self._sizes:
+            members, data = (self._part(made, seed=0),), self.run.config.data
+            size = png_size(open_pairs(*open_members(members, data), data.memory_gib)) + soft_bytes_of(members)
+            pairs = self.run.train_pairs
+            mean = png_size(pairs, NUM_SIZED_FOR_MEAN) / len(pairs)
+            self._sizes[made] = min(len(pairs), max(1, round(size / mean)))
+        return self._sizes[made]
 
     def _part(self, part: SetPart, seed: int) -> Members:
         if not part.is_real:
             folder = self.folder(part)
             return Members(tuple(DistilledSet(folder).ids), folder, part.soft)
-        if part.source == RANDOM:
-            return Members(random_ids(self.run, len(self.balanced), seed))
         if part.source == ALL:
             return Members(tuple(self.run.train_data.ids))
-        return Members(self.balanced if part.source == BALANCED else self._chosen(part.source))
+        num_masks = None if part.like is None else self._num_at_bytes_of(part.like)
+        if part.source == RANDOM:
+            return Members(random_ids(self.run, num_masks or len(self.balanced), seed))
+        return Members(self._chosen(CLASS_BALANCED if part.source == BALANCED else part.source, num_masks))
 
     def _content(self, part: Members) -> str:
         if part.folder is None:
@@ -134,6 +154,17 @@ def soft_of(members: Sequence[Members], data: DataConfig) -> list[SoftLabels | N
     if not any(part.soft for part in members):
         return None
     return [soft for part in members for soft in _soft_labels(part, data)]
+
+
+def png_size(pairs: PairSource, num_sized: int = NUM_SIZED) -> int:
+    """Bytes of the pairs as PNG; from `num_sized` evenly spread ones where there are more."""
+    num_sized = min(len(pairs), num_sized)
+    spread = [len(pairs) * index // num_sized for index in range(num_sized)]
+    size = 0
+    for batch in pairs.batches(spread[part.start : part.stop] for part in in_order(num_sized, 16)):
+        images = batch.images.permute(0, 2, 3, 1).contiguous().numpy()
+        size += sum(len(png_bytes(array)) for array in (*images, *batch.masks.numpy()))
+    return round(size * len(pairs) / num_sized)
 
 
 def soft_bytes_of(members: Sequence[Members]) -> int:

@@ -25,15 +25,14 @@ from d3s2.base.progress import Progress
 from d3s2.base.runtime import num_cores, peak_memory_gib, pick_device, stopwatch, torch_threads
 from d3s2.base.seeds import seed_for
 from d3s2.base.workers import end_with_parent
-from d3s2.data.image_files import png_bytes
-from d3s2.data.pairs import PairSource, in_order, open_pairs
+from d3s2.data.pairs import PairSource, open_pairs
 from d3s2.metrics import mean_iou
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import Network, save_segmenter
 from d3s2.stages.config import ArchitectureConfig, DataConfig, InferenceConfig, TrainConfig
 from d3s2.stages.fit import new_unet, precision_of, train_settings
 from d3s2.stages.run import open_split
-from d3s2.stages.sets import Members, open_members, soft_bytes_of, soft_of
+from d3s2.stages.sets import Members, open_members, png_size, soft_bytes_of, soft_of
 from d3s2.student.group import ALONE, Group, launched_group
 from d3s2.student.predict import Counts, Sliding, measure
 from d3s2.student.soft import SoftSource
@@ -45,7 +44,6 @@ Devices = tuple[str, ...]
 
 STUDENTS = "students"
 THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it
-NUM_SIZED = 4096
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -97,8 +95,8 @@ class StudentRecord:
 
     Args:
         items: training pairs.
-        bytes: of the training pairs as PNG at the working size, estimated from `NUM_SIZED` of them where there are
-            more, and of the soft labels that were learnt from.
+        bytes: of the training pairs as PNG at the working size, estimated where there are many (`png_size`),
+            and of the soft labels that were learnt from.
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
         peak_memory_gib: of main memory, by the first process that trained it.
@@ -211,7 +209,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         seed=job.seed,
         digest=job.digest,
         items=len(pairs),
-        bytes=_png_size(pairs) + soft_bytes_of(job.members) if first else 0,
+        bytes=png_size(pairs) + soft_bytes_of(job.members) if first else 0,
         iterations=job.protocol.iterations,
         confusion=counts.confusion.tolist(),
         boundary=counts.boundary.tolist(),
@@ -268,17 +266,6 @@ def _new_network(job: StudentJob, num_classes: int) -> Network:
     if job.architecture.name == "compact-unet":
         return new_unet(num_classes, job.protocol.width, seed)
     return new_segmenter(job.architecture.name, num_classes, seed=seed, backbone=job.architecture.backbone)
-
-
-def _png_size(pairs: PairSource) -> int:
-    """Bytes of the pairs as PNG; from `NUM_SIZED` evenly spread ones where there are more."""
-    num_sized = min(len(pairs), NUM_SIZED)
-    spread = [len(pairs) * index // num_sized for index in range(num_sized)]
-    size = 0
-    for batch in pairs.batches(spread[part.start : part.stop] for part in in_order(num_sized, 16)):
-        images = batch.images.permute(0, 2, 3, 1).contiguous().numpy()
-        size += sum(len(png_bytes(array)) for array in (*images, *batch.masks.numpy()))
-    return round(size * len(pairs) / num_sized)
 
 
 def _split_pairs(data: DataConfig, split: str) -> PairSource:

@@ -94,7 +94,7 @@ def budget(*ratios: float) -> Axis:
 
     def variants(config: RunConfig) -> tuple[Variant, ...]:
         sets = tuple(name for name in config.evaluate.sets if name != ALL)
-        unguided = any(part.source == UNGUIDED for name in sets for part in parse_set(name))
+        unguided = any(part.made == UNGUIDED for name in sets for part in parse_set(name))
         also = ("synthesize.unguided_too=true",) if unguided else ()
         return tuple(
             Variant("budget", f"{100 * ratio:g} %", (f"select.ratio={ratio}", "select.num_masks=null", *also), sets)

@@ -18,6 +18,9 @@ from d3s2.stages.set_names import SetPart, parse_set
         ("all+distilled", [SetPart("all"), SetPart("distilled")]),
         ("runs/other", [SetPart("runs/other")]),
         ("./other-soft", [SetPart("./other", soft=True)]),
+        ("random@distilled-soft", [SetPart("random", like=SetPart("distilled", soft=True))]),
+        ("rarest-first@runs/a@b+all", [SetPart("rarest-first", like=SetPart("runs/a@b")), SetPart("all")]),
+        ("runs/a@b", [SetPart("runs/a@b")]),
         ("./other-soft/", [SetPart("./other-soft/")]),
     ],
 )
@@ -32,6 +35,12 @@ def test_names_are_parts_joined_by_plus(name: str, parts: list[SetPart]) -> None
         ("all+", r"^Set 'all\+': '' is none of random"),
         ("all+all", r"^Set 'all\+all' holds 'all' twice; name each part once\.$"),
         ("distilled+distilled-soft", r"holds 'distilled' twice"),
+        (
+            "all@distilled",
+            r"^Set 'all@distilled': 'all@distilled' is not of the form random@distilled-soft: a choice",
+        ),
+        ("random@balanced", r"is not of the form random@distilled-soft"),
+        ("random@distiled", r"'distiled' is none of random.*Did you mean 'distilled'\?$"),
         ("random-soft", r"^Set 'random-soft': real data has no soft labels here; '-soft' goes with distilled sets\.$"),
     ],
 )
@@ -50,3 +59,4 @@ def test_a_config_refuses_what_the_grammar_does() -> None:
 def test_titles_are_for_readers() -> None:
     assert set_title("balanced+distilled-soft") == "balanced real + distilled, soft labels"
     assert set_title("runs/other") == "runs/other"
+    assert set_title("random@distilled-soft") == "random real at the bytes of distilled, soft labels"
