@@ -63,7 +63,7 @@ def table(path: Path, full: bool, up: str) -> str:
     """Markdown: a row a set, mean and deviation over seeds, per cent.
 
     Args:
-        full: of a grid, every student and tail mIoU too.
+        full: of a grid, tail mIoU too.
         up: from the page to the root.
     """
     results = read_json(path)
@@ -88,10 +88,9 @@ def budget_table(path: Path, results: dict[str, Any], full: bool, up: str) -> st
     """Markdown of a grid: a row a set, a column a budget; the factor is against random images of the same number."""
     students = list(dict.fromkeys(row["student"] for row in results["sets"]))
     parts = []
-    for student in students if full else students[:1]:
+    for student in students:
         rows = [row for row in results["sets"] if row["student"] == student]
-        if full:
-            parts += [f"**{student}**, mIoU, %", ""]
+        parts += [f"**{student}**, mIoU, %", ""]
         parts += [*_budget_lines(rows, "miou"), ""]
         if full:
             parts += [f"**{student}**, tail mIoU, %", "", *_budget_lines(rows, "tail_miou"), ""]

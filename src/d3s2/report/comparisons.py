@@ -20,10 +20,11 @@ from d3s2.report.drawing import (
     legend,
     per_cent,
     plain,
+    set_label,
     short,
     style_of,
 )
-from d3s2.report.records import Results, SetResult, set_title
+from d3s2.report.records import Results, SetResult
 
 MAX_ROWS = 75
 DEEPEST_TINT = 0.45
@@ -92,7 +93,7 @@ def tail_figure(results: Results, student: str) -> Figure | None:
                 value, place, "o", markersize=8, markerfacecolor=fill, markeredgecolor=colour, markeredgewidth=2,
                 linestyle="none", label=label if place == 0 else None, zorder=3,
             )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [set_title(row.name) for row in rows], fontsize=FONT_PT + 1)
+    axes.set_yticks(range(len(rows)), [set_label(row.name) for row in rows], fontsize=FONT_PT + 1)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(per_cent))
@@ -116,7 +117,7 @@ def budget_figure(ablation: Ablation, student: str) -> Figure | None:
             color=style_of("all").colour,
             linewidth=1.5,
             linestyle=(0, (4, 3)),
-            label=set_title("all"),
+            label=set_label("all"),
         )
     for name in dict.fromkeys(row.result.name for row in rows):
         _draw_curve(axes, name, sorted((row for row in rows if row.result.name == name), key=lambda row: row.share))
@@ -138,7 +139,7 @@ def _draw_curve(axes: Axes, name: str, rows: Sequence[AblationRow]) -> None:
     deviations = [row.result.miou_std or 0.0 for row in rows]
     axes.errorbar(
         xs, means, yerr=deviations, color=style.colour, marker=style.marker, markersize=7, linewidth=2,
-        capsize=3, markeredgecolor=PAPER, markeredgewidth=0.8, label=set_title(name),
+        capsize=3, markeredgecolor=PAPER, markeredgewidth=0.8, label=set_label(name),
     )  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def learning_figure(results: Results, student: str) -> Figure | None:
         axes.fill_between(xs, low, high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
             xs, means, color=style.colour, marker=style.marker, markersize=6, linewidth=2, markeredgecolor=PAPER,
-            markeredgewidth=0.8, label=set_title(row.name),
+            markeredgewidth=0.8, label=set_label(row.name),
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -192,7 +193,7 @@ def matrix_figure(results: Results) -> Figure | None:
             axes.text(column, place, _cell(found.get(name)), ha="center", va="center", fontsize=FONT_PT + 1, color=INK)
     axes.set_xticks(range(len(students)), students, fontsize=FONT_PT + 1, color=INK)
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(names)), [set_title(name) for name in names], fontsize=FONT_PT + 1)
+    axes.set_yticks(range(len(names)), [set_label(name) for name in names], fontsize=FONT_PT + 1)
     axes.set_xlim(-0.5, len(students) - 0.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="x", labelcolor=INK)
@@ -211,7 +212,7 @@ def axis_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
     for name, result in ablation.references(student).items():
         if result.miou_mean is not None:
             colour = style_of(name).colour
-            axes.axvline(result.miou_mean, color=colour, linewidth=1.6, linestyle=(0, (4, 3)), label=set_title(name))
+            axes.axvline(result.miou_mean, color=colour, linewidth=1.6, linestyle=(0, (4, 3)), label=set_label(name))
     for place, row in enumerate(rows):
         _draw_variant(axes, place, row)
     axes.set_yticks(range(len(rows)), [row.variant for row in rows], fontsize=FONT_PT + 1)

@@ -12,10 +12,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from d3s2.report.records import set_title
+
 INK, FAINT, RULE, PAPER = "#1d2733", "#5c6773", "#dfe3e8", "#fefefe"
 WIDTH_IN = 9.0
 FONT_PT = 9.0
-MAX_NAME = 28
+MAX_NAME, MAX_TITLE = 28, 52
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ def legend(figure: Figure, axes: Axes) -> None:
 def short(name: str) -> str:
     """A class name that leaves room for the dots."""
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…"
+
+
+def set_label(name: str) -> str:
+    """The title of a set, without its middle where it would leave no room for the drawing: a path can be long."""
+    title, half = set_title(name), MAX_TITLE // 2
+    return title if len(title) <= MAX_TITLE else f"{title[:half].rstrip()}…{title[-half:].lstrip()}"
 
 
 def per_cent(value: float, _: int | None = None) -> str:

@@ -22,10 +22,11 @@ from d3s2.report.drawing import (
     legend,
     per_cent,
     plain,
+    set_label,
     short,
     style_of,
 )
-from d3s2.report.records import Results, set_title
+from d3s2.report.records import Results
 
 MAX_ROWS = 90
 
@@ -124,7 +125,7 @@ def miou_figure(results: Results, student: str) -> Figure:
             f"{100 * mean:.1f} %", (right, place), (7, 0), textcoords="offset points", va="center",
             fontsize=FONT_PT + 1, fontweight="bold", color=INK,
         )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [set_title(row.name) for row in rows], fontsize=FONT_PT + 1)
+    axes.set_yticks(range(len(rows)), [set_label(row.name) for row in rows], fontsize=FONT_PT + 1)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     farthest = max(((row.miou_mean or 0.0) + (row.miou_std or 0.0) for row in rows), default=0.0)
     axes.set_xlim(0, 1.14 * farthest or 1)
@@ -160,7 +161,7 @@ def _draw_trace(axes: Axes, trace: EnergyTrace) -> None:
     low, high = zip(*(np.percentile(column, (10, 90)) for column in columns), strict=True)
     style = style_of(trace.series)
     axes.fill_between(seen + 1, low, high, color=style.colour, alpha=0.18, linewidth=0)
-    axes.plot(seen + 1, mean, color=style.colour, linewidth=2, label=set_title(trace.series))
+    axes.plot(seen + 1, mean, color=style.colour, linewidth=2, label=set_label(trace.series))
 
 
 def _dot_panels(
@@ -192,7 +193,7 @@ def _draw_dots(axes: Axes, name: str, values: Sequence[float | None], none_at: f
     # Dots may stand over the rim; the layout must not make room for them (nor for a series that has none).
     common["in_layout"] = False
     xs, ys = zip(*drawn, strict=True) if drawn else ((), ())
-    axes.plot(xs, ys, color=style.colour, markeredgecolor=ring, markeredgewidth=edge, label=set_title(name), **common)
+    axes.plot(xs, ys, color=style.colour, markeredgecolor=ring, markeredgewidth=edge, label=set_label(name), **common)
     if none_at is not None:
         places = [place for place, value in enumerate(values) if value is None]
         common["markersize"] = size - 1

@@ -1,9 +1,13 @@
 """A function in several processes: what it returns, what it raises, and that nothing of it stays."""
 
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import active_children
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +53,37 @@ def test_a_process_that_fails_ends_all_with_a_sentence(
     assert time.monotonic() - began < 120
     assert set(active_children()) == children
     assert capfd.readouterr() == ("", "")
+
+
+def deaf(folder: str) -> None:
+    """Holds the interpreter's lock for ten minutes, as a process that was interrupted in the middle of torch may."""
+    Path(folder, str(os.getpid())).touch()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.PyDLL(None).sleep(600)
+
+
+def is_alive(process_id: str) -> bool:
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not end a child with its parent")
+def test_processes_that_hear_nothing_end_with_the_one_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+        "from test_launch import deaf, run_together\n"
+        f"run_together(deaf, {os.fspath(tmp_path)!r}, num_processes=2, work='slept')"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL) as parent:
+        until = time.monotonic() + 120
+        while len(os.listdir(tmp_path)) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        parent.kill()
+    started = os.listdir(tmp_path)
+    assert len(started) == 2
+    until = time.monotonic() + 30
+    while any(map(is_alive, started)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_alive, started))
