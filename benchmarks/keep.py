@@ -24,6 +24,7 @@ from d3s2.report.records import set_title
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ("scenes", "camvid", "ccp")
 GRID = "ablation-test.json"
+LEAST = 0.005  # of a share that others are told as factors of: 0.1 is not five times 0.02
 PAGES = ("README.md", "docs/results.md")
 
 
@@ -116,7 +117,7 @@ def _measured(row: dict[str, Any] | None, random: dict[str, Any] | None, score: 
     if row is None or row[f"{score}_mean"] is None:
         return "-"
     text = f"{100 * row[f'{score}_mean']:.1f} ± {100 * (row[f'{score}_std'] or 0):.1f}"
-    if random is None or random is row or not random[f"{score}_mean"]:
+    if random is None or random is row or (random[f"{score}_mean"] or 0) < LEAST:
         return text
     return f"{text} (× {row[f'{score}_mean'] / random[f'{score}_mean']:.2f})"
 
