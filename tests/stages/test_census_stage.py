@@ -293,4 +293,4 @@ def test_classes_without_a_pixel_are_told(tmp_path: Path):
             said.append(text)
 
     take_census(some_masks(tmp_path / "masks", 5), tmp_path / "cache", progress=Listener())
-    assert said == ["mine/train: 1 classes have not a single pixel: e."]
+    assert said == ["mine/train: 1 class has not a single pixel: e."]

@@ -75,7 +75,8 @@ def take_census(
     census = _assemble(dataset, kept, {item_id: stamp for item_id, stamp in stamps.items() if item_id not in bad})
     absent = [name for name, count in zip(census.class_names, census.images_per_class, strict=True) if count == 0]
     if absent:
-        progress.say(f"{dataset.name}: {len(absent)} classes have not a single pixel: {', '.join(absent)}.")
+        they = "class has" if len(absent) == 1 else "classes have"
+        progress.say(f"{dataset.name}: {len(absent)} {they} not a single pixel: {', '.join(absent)}.")
     return census
 
 
