@@ -12,9 +12,10 @@ budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each record 
 import argparse
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from d3s2.base.files import read_json, write_json, write_text
 from d3s2.report.ablation import read_ablation
@@ -44,7 +45,8 @@ def keep(folder: Path, judged: Path | None = None) -> Path:
     pictures = ROOT / "docs" / "images"
     pictures.mkdir(parents=True, exist_ok=True)
     if (evaluated / "gallery.png").exists():
-        shutil.copyfile(evaluated / "gallery.png", pictures / f"gallery_{name}.png")
+        with Image.open(evaluated / "gallery.png") as gallery:  # 256 colours are a third of the bytes
+            gallery.quantize(256).save(pictures / f"gallery_{name}.png", optimize=True)
     if grid.exists():
         found = read_ablation(grid)
         for student in found.students:

@@ -126,6 +126,7 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
     accuracy_mean, accuracy_std = over_seeds(lambda row: row.pixel_accuracy)
     # Where a student was trained before early scores were asked for, the figure has none of that set.
     early = tuple(sorted(set.intersection(*(set(row.early_iterations) for row in mine))))
+    early_mious = [mean_and_std(_early_mious(mine, iterations)) for iterations in early]
     # A class that no mask of the test split holds is absent for every seed, or predicted by some: then it is 0 there.
     per_class = zip(*(row.iou_per_class for row in mine), strict=True)
     return SetResult(
@@ -142,8 +143,8 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
         miou_per_seed=mious,
         iou_per_class=tuple(_mean_of_known(shares) for shares in per_class),
         early_iterations=early,
-        early_miou_mean=tuple(mean_and_std(_early_mious(mine, iterations))[0] for iterations in early),
-        early_miou_std=tuple(mean_and_std(_early_mious(mine, iterations))[1] for iterations in early),
+        early_miou_mean=tuple(mean for mean, _ in early_mious),
+        early_miou_std=tuple(std for _, std in early_mious),
         boundary_iou_mean=boundary_mean,
         boundary_iou_std=boundary_std,
         fw_iou_mean=fw_mean,

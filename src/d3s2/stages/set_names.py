@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
+from d3s2.report.records import AT, JOINT, SOFT_END
 from d3s2.selection.select import METHODS
 
-JOINT, AT, SOFT_END = "+", "@", "-soft"
 RANDOM, BALANCED, ALL = "random", "balanced", "all"
 GUIDED, UNGUIDED = "distilled", "distilled-unguided"
 REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))

@@ -11,8 +11,9 @@ from d3s2.base.config import build, with_overrides
 from d3s2.base.errors import ConfigError
 from d3s2.base.names import choose
 from d3s2.generator.guidance import Mode
+from d3s2.report.records import SOFT_END
 from d3s2.stages.config import RunConfig
-from d3s2.stages.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED, is_made_here, parse_set
+from d3s2.stages.set_names import ALL, BALANCED, GUIDED, RANDOM, UNGUIDED, is_made_here, parse_set
 
 DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
 ALWAYS = ("synthesize.unguided_too=false", "synthesize.measure_cost=false")
