@@ -33,14 +33,14 @@ from side_by_side import parser_for, tell, turns
 from torch import Tensor
 
 from d3s2.base.runtime import pick_device
-from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings
-from d3s2.generator.freestyle import FreestyleGenerator, FreestyleSettings
 from d3s2.generator.generator import Generator
-from d3s2.generator.palettes import OWN_PALETTE, colour_condition, colour_table
 from d3s2.generator.parts import DTYPES
-from d3s2.generator.rectified_attention import RectifiedAttention, filled_up, rectification_of
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings
+from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator, FreestyleSettings
+from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition, colour_table
+from d3s2.generator.stable_diffusion.rectified_attention import RectifiedAttention, filled_up, rectification_of
 
 NUM_CLASSES = 50
 LATENT_SIDE = 64

@@ -30,7 +30,7 @@ from d3s2.base.errors import DataError
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.image_files import png_decode
 from d3s2.data.label_space import LabelSpace
-from d3s2.stages.census import MASKS_PER_TASK, read_bad, take_census
+from d3s2.pipeline.census import MASKS_PER_TASK, read_bad, take_census
 
 NUM_CLASSES = 150
 SIZE_PX = (512, 683)

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMSched
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.stable_diffusion import StableDiffusion
+from d3s2.generator.stable_diffusion.parts import StableDiffusion
 
 FULL_WIDTH, NARROW_WIDTH, TINY_WIDTH = 320, 64, 32
 MAX_TOKENS = 77

@@ -33,18 +33,18 @@ from torch import Tensor
 
 from d3s2.base.runtime import pick_device
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings, load_controlnet
 from d3s2.generator.denoiser import Level
 from d3s2.generator.guidance import Energy
-from d3s2.generator.palettes import OWN_PALETTE, colour_condition
 from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import initial_noise
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings, load_controlnet
+from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
+from d3s2.pipeline.config import GuidanceConfig
 from d3s2.recipes import load_run
-from d3s2.stages.config import GuidanceConfig
-from d3s2.stages.sampling import guided_by
+from d3s2.synthesis.sampling import guided_by
 from d3s2.teacher.bank import gather_bank
 from d3s2.teacher.judge import Views, judge_views
 

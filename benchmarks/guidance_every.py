@@ -24,11 +24,11 @@ from side_by_side import parser_for, tell
 
 from d3s2.base.runtime import pick_device
 from d3s2.data.pairs import load_masks
+from d3s2.pipeline.fit import Models, fit_models
+from d3s2.pipeline.run import Run
+from d3s2.pipeline.select import select
 from d3s2.recipes import load_run
-from d3s2.stages.fit import Models, fit_models
-from d3s2.stages.run import Run
-from d3s2.stages.sampling import Drawn, sample_batch
-from d3s2.stages.select import select
+from d3s2.synthesis.sampling import Drawn, sample_batch
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "every 1": ("every=1",),

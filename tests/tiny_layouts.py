@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from d3s2.data.cocostuff import NUMBERS
+from d3s2.data.known.cocostuff import NUMBERS
 
 SIZE_PX = (72, 96)
 

@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["RunConfig", "distill", "evaluate", "load_run", "report", "select"]
 
-_HOMES = {"RunConfig": "d3s2.stages.config", "load_run": "d3s2.recipes"}
+_HOMES = {"RunConfig": "d3s2.pipeline.config", "load_run": "d3s2.recipes"}
 
 
 def __getattr__(name: str) -> Any:

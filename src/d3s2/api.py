@@ -7,15 +7,15 @@ from pathlib import Path
 from d3s2.base.files import locked
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.runtime import is_first_process, pick_device
+from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.distill import distill_run
+from d3s2.pipeline.evaluate import evaluate as evaluate_run
+from d3s2.pipeline.report import write_report
+from d3s2.pipeline.run import Run, open_run
+from d3s2.pipeline.select import select as select_run
 from d3s2.recipes import load_run
 from d3s2.report.records import Results
 from d3s2.selection.picks import Selection
-from d3s2.stages.config import RunConfig
-from d3s2.stages.distill import distill_run
-from d3s2.stages.evaluate import evaluate as evaluate_run
-from d3s2.stages.report import write_report
-from d3s2.stages.run import Run, open_run
-from d3s2.stages.select import select as select_run
 from d3s2.store.reader import DistilledSet
 
 Recipe = str | RunConfig

@@ -17,21 +17,21 @@ from d3s2.base.errors import D3S2Error
 from d3s2.base.files import locked
 from d3s2.base.progress import SILENT
 from d3s2.base.runtime import is_first_process, pick_device, stopwatch
+from d3s2.pipeline.ablate import Grid, ablate, plan_ablation
+from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.distill import distill_run
+from d3s2.pipeline.evaluate import evaluate
+from d3s2.pipeline.fit import fit_everything
+from d3s2.pipeline.report import write_report
+from d3s2.pipeline.run import Run
+from d3s2.pipeline.select import select
+from d3s2.pipeline.variants import AXES, plan_variants
+from d3s2.planning.doctor import examine
+from d3s2.planning.plan import make_plan
 from d3s2.recipes import load_run
 from d3s2.report.ablation import ablation_table
 from d3s2.report.tables import results_table, to_markdown
 from d3s2.selection.picks import explain
-from d3s2.stages.ablate import Grid, ablate, plan_ablation
-from d3s2.stages.config import RunConfig
-from d3s2.stages.distill import distill_run
-from d3s2.stages.doctor import examine
-from d3s2.stages.evaluate import evaluate
-from d3s2.stages.fit import fit_everything
-from d3s2.stages.plan import make_plan
-from d3s2.stages.report import write_report
-from d3s2.stages.run import Run
-from d3s2.stages.select import select
-from d3s2.stages.variants import AXES, plan_variants
 from d3s2.store.export import export as export_set
 from d3s2.store.verify import Verification
 from d3s2.store.verify import verify as verify_set

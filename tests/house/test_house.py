@@ -10,8 +10,8 @@ from tiny_run import call
 
 import d3s2
 from d3s2.base.config import build, read_yaml
+from d3s2.pipeline.config import RunConfig
 from d3s2.recipes import FOLDER, load_run, recipe_names
-from d3s2.stages.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (

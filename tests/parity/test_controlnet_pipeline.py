@@ -18,11 +18,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.config import build
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.controlnet import ControlNetGenerator
 from d3s2.generator.generator import GENERATORS
-from d3s2.generator.palettes import colour_condition
 from d3s2.generator.samplers import SAMPLERS, initial_noise
 from d3s2.generator.schedules import levels_of
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
+from d3s2.generator.stable_diffusion.palettes import colour_condition
 
 # diffusers' DPM-Solver hands a tensor to numpy in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

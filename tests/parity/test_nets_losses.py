@@ -5,9 +5,9 @@ import torch
 from tiny_networks import tiny_network
 from torch import Tensor
 
-from d3s2.nets.family import AdaptedSegmenter
+from d3s2.nets.families.family import AdaptedSegmenter
+from d3s2.nets.families.mask2former_loss import Targets, layer_loss, read_targets
 from d3s2.nets.loading import NETWORKS
-from d3s2.nets.mask2former_loss import Targets, layer_loss, read_targets
 from d3s2.nets.preprocessing import Preprocessing
 
 SIZE = (64, 96)

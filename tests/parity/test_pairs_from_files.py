@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs, to_unit
-from d3s2.data.scenes import SPACE, Scenes
-from d3s2.generator.compact import new_generator
-from d3s2.generator.compact_fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.network import new_generator
 from d3s2.metrics import confusion_matrix
-from d3s2.nets.unet import CompactUNet
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.student.predict import predict, score
 from d3s2.student.train import TrainSettings, train
 from d3s2.teacher.bank import gather_bank

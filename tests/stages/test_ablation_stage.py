@@ -9,10 +9,10 @@ import torch
 from tiny_run import TINY, call
 
 from d3s2.generator.guidance import Mode
+from d3s2.pipeline.ablate import Grid, plan_ablation
+from d3s2.pipeline.variants import AXES, folder_name, plan_variants
 from d3s2.recipes import load_run
 from d3s2.report.ablation import read_ablation
-from d3s2.stages.ablate import Grid, plan_ablation
-from d3s2.stages.variants import AXES, folder_name, plan_variants
 from d3s2.store.verify import verify
 
 TINIER = (*TINY, "data.options={count: {train: 24, val: 5, test: 6}, size_px: [32, 48]}", "evaluate.seeds=1")

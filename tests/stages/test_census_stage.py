@@ -18,9 +18,9 @@ import d3s2
 from d3s2.base.errors import DataError
 from d3s2.data.census import MaskCensus
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.scenes import Scenes
-from d3s2.stages.census import BAD_FILE, CENSUS_FILE, read_bad, take_census
+from d3s2.pipeline.census import BAD_FILE, CENSUS_FILE, read_bad, take_census
 
 SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
 VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
@@ -156,7 +156,7 @@ KILLED = """
     from pathlib import Path
     from d3s2.data.dataset import Entry, FileDataset
     from d3s2.data.label_space import LabelSpace
-    from d3s2.stages.census import take_census
+    from d3s2.pipeline.census import take_census
 
     class Killer:
         seen = 0

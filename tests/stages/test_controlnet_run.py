@@ -12,8 +12,8 @@ from tiny_run import TINY, call
 from tiny_stable_diffusion import write_pipeline
 
 from d3s2.base.config import build, read_yaml, with_overrides
-from d3s2.data.ade20k import NAMES, SPACE
-from d3s2.generator.controlnet import ControlNetSettings, load_controlnet
+from d3s2.data.known.ade20k import NAMES, SPACE
+from d3s2.generator.stable_diffusion.controlnet import ControlNetSettings, load_controlnet
 from d3s2.recipes import FOLDER
 from d3s2.store.verify import verify
 

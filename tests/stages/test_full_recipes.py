@@ -9,8 +9,8 @@ from tiny_networks import save_tiny
 from tiny_run import call
 from tiny_stable_diffusion import write_pipeline
 
-from d3s2.data import ade20k, cocostuff
 from d3s2.data.image_files import read_mask
+from d3s2.data.known import ade20k, cocostuff
 from d3s2.report.records import read_results
 from d3s2.store.reader import DistilledSet
 from d3s2.store.verify import verify

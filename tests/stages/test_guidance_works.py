@@ -10,9 +10,9 @@ from d3s2.api import distill
 from d3s2.data.pairs import Pairs, load_pairs
 from d3s2.metrics import mean_iou
 from d3s2.nets.segmenter import Segmenter
+from d3s2.pipeline.fit import fit_teacher, new_unet
+from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
-from d3s2.stages.fit import fit_teacher, new_unet
-from d3s2.stages.run import Run
 from d3s2.store.items import Item
 from d3s2.store.reader import DistilledSet
 from d3s2.student.predict import score

@@ -9,8 +9,8 @@ import torch
 from tiny_run import call, content, distil
 
 from d3s2.base.train_ids import IGNORE
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.pairs import to_unit
-from d3s2.data.scenes import Scenes
 from d3s2.nets.loading import load_segmenter
 from d3s2.store.reader import DistilledSet
 from d3s2.store.verify import verify

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from tiny_run import TINY
 
+from d3s2.pipeline.run import Run
+from d3s2.pipeline.select import choose_masks, read_selection, select
 from d3s2.recipes import load_run
-from d3s2.stages.run import Run
-from d3s2.stages.select import choose_masks, read_selection, select
 
 
 def run_with(folder: Path, *words: str) -> Run:

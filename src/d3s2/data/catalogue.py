@@ -8,13 +8,13 @@ from typing import Any
 from d3s2.base.config import Config, build
 from d3s2.base.errors import UsageError
 from d3s2.base.names import choose
-from d3s2.data import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.folder import read_folder_plan
 from d3s2.data.hf import open_hub
+from d3s2.data.known import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairing import FolderPlan, Pairing, pair_files
-from d3s2.data.scenes import Scenes
 
 Open = Callable[[str, Path | None, Mapping[str, Any]], SegmentationDataset]
 

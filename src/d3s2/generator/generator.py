@@ -14,10 +14,10 @@ from torch import Tensor
 
 from d3s2.base.config import Config
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.compact_adapter import CompactSettings, load_compact
-from d3s2.generator.controlnet import ControlNetSettings, load_controlnet
+from d3s2.generator.compact.adapter import CompactSettings, load_compact
 from d3s2.generator.denoiser import Denoiser
-from d3s2.generator.freestyle import FreestyleSettings, load_freestyle
+from d3s2.generator.stable_diffusion.controlnet import ControlNetSettings, load_controlnet
+from d3s2.generator.stable_diffusion.freestyle import FreestyleSettings, load_freestyle
 
 
 @runtime_checkable

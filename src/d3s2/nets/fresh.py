@@ -19,13 +19,13 @@ from transformers import (
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.names import choose
 from d3s2.base.seeds import seed_for
-from d3s2.nets.family import AdaptedSegmenter, Family
+from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.families.family import AdaptedSegmenter, Family
+from d3s2.nets.families.mask import MASK2FORMER
+from d3s2.nets.families.pixel import SEGFORMER, UPERNET
 from d3s2.nets.hub import load_weights, locate
 from d3s2.nets.loading import Network
-from d3s2.nets.mask_families import MASK2FORMER
-from d3s2.nets.pixel_families import SEGFORMER, UPERNET
 from d3s2.nets.preprocessing import Preprocessing
-from d3s2.nets.unet import CompactUNet
 
 STAGE_NAMES = ["stage1", "stage2", "stage3", "stage4"]
 HEAD_PARTS = frozenset({"classifier", "layernorm", "pooler", "decode_head"})

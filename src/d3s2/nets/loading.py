@@ -11,15 +11,15 @@ from torch import nn
 from d3s2.base.errors import ModelError, StoreError
 from d3s2.base.files import read_json, write_bytes
 from d3s2.base.names import choose
-from d3s2.nets.family import AdaptedSegmenter, Family
+from d3s2.nets.compact.files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
+from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.families.family import AdaptedSegmenter, Family
+from d3s2.nets.families.mask import MASK2FORMER, MASKFORMER
+from d3s2.nets.families.pixel import SEGFORMER, UPERNET
 from d3s2.nets.hub import CONFIG_NAME, load_weights, locate, quiet_loading
 from d3s2.nets.labels import LabelMap, group_labels
-from d3s2.nets.mask_families import MASK2FORMER, MASKFORMER
-from d3s2.nets.pixel_families import SEGFORMER, UPERNET
 from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
-from d3s2.nets.unet import CompactUNet
-from d3s2.nets.unet_files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 
 NETWORKS: dict[str, Family] = {
     "mask2former": MASK2FORMER,

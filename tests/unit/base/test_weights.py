@@ -2,7 +2,7 @@ import torch
 from safetensors.torch import load, save
 
 from d3s2.base.weights import sha256_weights
-from d3s2.nets.unet import CompactUNet
+from d3s2.nets.compact.unet import CompactUNet
 
 
 def network() -> CompactUNet:

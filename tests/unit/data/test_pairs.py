@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from d3s2.base.errors import DataError
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import READ_AHEAD, FilePairs, Pairs, PairSource, in_order, load_pairs, open_pairs
-from d3s2.data.scenes import Scenes
 
 SCENES = Scenes("train", 12, size_px=(32, 48))
 BYTES = 12 * 32 * 48 * 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d3s2.base.errors import DataError
-from d3s2.data.scenes import CLASS, SPACE, Scenes
+from d3s2.data.known.scenes import CLASS, SPACE, Scenes
 
 
 def test_the_same_seed_gives_the_same_pixels_in_any_order() -> None:

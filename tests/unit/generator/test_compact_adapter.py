@@ -6,8 +6,8 @@ import torch
 from d3s2.base.config import build
 from d3s2.base.errors import ConfigError, ModelError
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.compact import bind, new_generator, save_generator
-from d3s2.generator.compact_adapter import CompactAdapter
+from d3s2.generator.compact.adapter import CompactAdapter
+from d3s2.generator.compact.network import bind, new_generator, save_generator
 from d3s2.generator.denoiser import Level
 from d3s2.generator.generator import GENERATORS, Generator
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from d3s2.base.errors import ModelError, StoreError
+from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import Pairs, load_pairs
-from d3s2.data.scenes import SPACE, Scenes
-from d3s2.generator.compact import CompactGenerator, load_generator, new_generator, save_generator, take_weights
-from d3s2.generator.compact_fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.network import CompactGenerator, load_generator, new_generator, save_generator, take_weights
 
 SETTINGS = FitSettings(steps=6, batch=2, checkpoint_s=0.0)
 CPU = torch.device("cpu")

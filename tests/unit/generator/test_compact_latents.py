@@ -13,9 +13,9 @@ from d3s2.base.errors import ModelError
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import Pairs
 from d3s2.generator.autoencoders import decode, encode, load_autoencoder
-from d3s2.generator.compact import CompactGenerator, load_generator, new_generator, save_generator, take_weights
-from d3s2.generator.compact_adapter import CompactAdapter
-from d3s2.generator.compact_fit import FitSettings, fit_generator
+from d3s2.generator.compact.adapter import CompactAdapter
+from d3s2.generator.compact.fit import FitSettings, fit_generator
+from d3s2.generator.compact.network import CompactGenerator, load_generator, new_generator, save_generator, take_weights
 from d3s2.generator.denoiser import Level
 from d3s2.generator.generator import GENERATORS
 from d3s2.generator.parts import SourceSettings

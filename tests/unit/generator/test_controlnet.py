@@ -10,10 +10,10 @@ from tiny_stable_diffusion import new_controlnet, new_unet, write_pipeline
 from d3s2.base.config import build
 from d3s2.base.errors import ConfigError, ModelError, UsageError
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.controlnet import ControlNetGenerator
 from d3s2.generator.denoiser import Level
 from d3s2.generator.generator import GENERATORS, Generator
-from d3s2.generator.stable_diffusion import clean_of
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
+from d3s2.generator.stable_diffusion.parts import clean_of
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")

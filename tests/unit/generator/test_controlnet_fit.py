@@ -15,8 +15,9 @@ from d3s2.base.config import build
 from d3s2.base.errors import NumericError, UsageError
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import Pairs
-from d3s2.generator.controlnet import ControlNetGenerator, ControlNetSettings, controlnet_to_fit
-from d3s2.generator.controlnet_fit import (
+from d3s2.generator.denoiser import Level
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings, controlnet_to_fit
+from d3s2.generator.stable_diffusion.controlnet_fit import (
     ControlNetFitSettings,
     Draw,
     fit_controlnet,
@@ -24,7 +25,6 @@ from d3s2.generator.controlnet_fit import (
     loss_of,
     noise_scheduler,
 )
-from d3s2.generator.denoiser import Level
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")

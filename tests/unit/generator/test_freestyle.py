@@ -14,11 +14,11 @@ from d3s2.base.config import build
 from d3s2.base.errors import ModelError
 from d3s2.data.label_space import IGNORE, LabelSpace
 from d3s2.generator.denoiser import Level
-from d3s2.generator.freestyle import FreestyleGenerator
 from d3s2.generator.generator import GENERATORS, Generator
-from d3s2.generator.rectified_attention import EVERYONE, NO_ONE
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
+from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator
+from d3s2.generator.stable_diffusion.rectified_attention import EVERYONE, NO_ONE
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "old_tree", "lamp"))
 CPU = torch.device("cpu")

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from d3s2.base.errors import NumericError
-from d3s2.generator.compact import bind, flow_scheduler, new_generator
+from d3s2.generator.compact.network import bind, flow_scheduler, new_generator
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.guidance import Refusals, Window, guide
 from d3s2.generator.samplers import TimeTravel, ddim, initial_noise
 from d3s2.generator.schedules import levels_of
-from d3s2.nets.unet import CompactUNet
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.teacher.energies import segmentation_consistency
 
 MIDDLE = Level(alpha=0.5, sigma=0.5, time=0.5)

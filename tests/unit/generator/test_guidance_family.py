@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.compact import bind, new_generator
+from d3s2.generator.compact.network import bind, new_generator
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.guidance import Energy, guide, smooth
 from d3s2.generator.samplers import initial_noise
-from d3s2.nets.unet import CompactUNet
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.teacher.energies import segmentation_consistency
 
 MIDDLE = Level(alpha=0.5, sigma=0.5, time=0.5)

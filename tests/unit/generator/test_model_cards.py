@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from d3s2.generator.model_cards import MODEL_CARDS, cannot_load, is_cached
-from d3s2.generator.palettes import PALETTES
+from d3s2.generator.stable_diffusion.palettes import PALETTES
 
 
 def test_every_card_says_id_licence_size_and_how_to_get_it() -> None:

@@ -3,7 +3,7 @@ import torch
 
 from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
-from d3s2.generator.prompts import pixels_of, prompt_of, spoken
+from d3s2.generator.stable_diffusion.prompts import pixels_of, prompt_of, spoken
 
 WORDS = ("wall", "sky", "red lamp", "floor")
 PRESENT = {0: 500, 1: 300, 2: 3, 3: 90}

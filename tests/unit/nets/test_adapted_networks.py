@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_networks import CLASS_NAMES, KINDS, save_tiny
 
 from d3s2.base.errors import ModelError, UsageError
-from d3s2.nets.family import AdaptedSegmenter
+from d3s2.nets.families.family import AdaptedSegmenter
 from d3s2.nets.loading import NETWORKS, load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.trainable import Trainable

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from d3s2.base.errors import ModelError, UsageError
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.loading import load_segmenter, save_segmenter
-from d3s2.nets.unet import CompactUNet
 
 NAMES = ("sky", "road", "tree")
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import torch
 from tiny_networks import CLASS_NAMES, save_tiny
 
 from d3s2.base.errors import ModelError
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.loading import load_segmenter
 from d3s2.nets.pooling import deepest_layer, pooled_features
-from d3s2.nets.unet import CompactUNet
 
 
 def test_the_deepest_layer_has_the_fewest_cells() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import MaskFormerSwinBackbone, MaskFormerSwinConfig, SwinBackbone, SwinConfig
 
-from d3s2.nets.swin import forbid_fully
+from d3s2.nets.families.swin import forbid_fully
 
 SHAPE = {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4, "image_size": 40}
 BACKBONES = {"swin": (SwinBackbone, SwinConfig), "maskformer-swin": (MaskFormerSwinBackbone, MaskFormerSwinConfig)}

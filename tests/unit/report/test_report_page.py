@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from d3s2.data.scenes import Scenes
+from d3s2.data.known.scenes import Scenes
 from d3s2.report.figures import ClassFrequencies, EnergyTrace
 from d3s2.report.gallery import Gallery, GalleryRow
 from d3s2.report.judgements import Judgement, Judgements, Neighbour

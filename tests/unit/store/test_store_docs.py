@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from d3s2.data.scenes import Scenes
+from d3s2.data.known.scenes import Scenes
 from d3s2.store.items import SCHEMA, ItemFacts
 from d3s2.store.soft import soften
 from d3s2.store.writer import PROVENANCE, WRITTEN_HERE, SetWriter

@@ -8,8 +8,8 @@ from PIL import Image
 
 from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.scenes import Scenes
 from d3s2.store.export import export
 from d3s2.store.items import ItemFacts
 from d3s2.store.reader import DistilledSet

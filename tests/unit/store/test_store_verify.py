@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from d3s2.data.image_files import png_bytes
-from d3s2.data.scenes import Scenes
+from d3s2.data.known.scenes import Scenes
 from d3s2.store.items import ItemFacts, items_bytes, read_items, sha256_bytes
 from d3s2.store.soft import soften
 from d3s2.store.verify import verify

@@ -8,8 +8,8 @@ import pytest
 
 from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
+from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.scenes import Scenes
 from d3s2.store.items import ItemFacts, item_id_for, items_bytes, read_items
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften

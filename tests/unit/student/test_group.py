@@ -15,9 +15,9 @@ from d3s2.base.errors import WorkError
 from d3s2.base.launch import run_together
 from d3s2.base.progress import SILENT, Task
 from d3s2.data.pairs import Pairs
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
-from d3s2.nets.unet import CompactUNet
 from d3s2.student.group import launched_group
 from d3s2.student.predict import measure
 from d3s2.student.soft import SoftSource

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from d3s2.data.pairs import Pairs
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.trainable import SoftTargets, mean_cross_entropy, mean_soft_cross_entropy
-from d3s2.nets.unet import CompactUNet
 from d3s2.store.soft import SoftLabels, soften
 from d3s2.student.augment import Augmentation, augment
 from d3s2.student.soft import SoftSource, soft_batch

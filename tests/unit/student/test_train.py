@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from d3s2.base.errors import StoreError
 from d3s2.base.progress import Task
 from d3s2.data.pairs import Pairs
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
-from d3s2.nets.unet import CompactUNet
 from d3s2.student.train import TrainSettings, train
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from d3s2.base.errors import ModelError
-from d3s2.nets.unet import CompactUNet
+from d3s2.nets.compact.unet import CompactUNet
 from d3s2.teacher.bank import gather_bank, load_bank, save_bank, statistics_of
 
 

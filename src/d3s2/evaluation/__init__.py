@@ -1,0 +1,1 @@
+"""Sets, the students trained on them, and the judges of synthetic images."""

@@ -1,0 +1,198 @@
+"""Judges of the synthetic images, beside the students: do networks read them, are they like real ones, are they copies?
+
+Density, coverage and the Vendi score are taken in the deepest features of the independent network, because it never
+guided: the teacher did, and matching its features was the aim. Where there is none, they are the teacher's. Copies are
+looked for in plain pixels at low size: to a segmentation network an image and the real one of the same mask are alike
+by construction, while their colours agree only where one copies the other. Real images are read once, in small batches,
+and only vectors of them are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+from d3s2.base.files import read_json, sha256_file, sha256_text
+from d3s2.base.seeds import numpy_generator
+from d3s2.base.train_ids import IGNORE
+from d3s2.data.dataset import SegmentationDataset
+from d3s2.data.pairs import FilePairs, in_order, to_unit
+from d3s2.metrics import mean_iou
+from d3s2.nets.loading import load_segmenter
+from d3s2.nets.pooling import GRID, deepest_layer, pooled_features
+from d3s2.nets.segmenter import Segmenter
+from d3s2.pipeline.fit import fit_teacher
+from d3s2.pipeline.run import Run
+from d3s2.report.judgements import (
+    OWN_REAL,
+    UNSEEN_REAL,
+    Judgement,
+    Judgements,
+    Neighbour,
+    read_judgements,
+    write_judgements,
+)
+from d3s2.similarity import NUM_NEIGHBOURS, Likeness, RealSpread, compare, spread_of, vendi_score
+from d3s2.store.reader import DistilledSet
+from d3s2.student.predict import score
+
+JUDGES = "judges.json"
+JUDGE = "judge"  # in the run's models: the first student of all real data. Never a guide, so it may judge
+BATCH = 32
+PICTURE = 16
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The networks that judge, and how the real data look to one of them and as small pictures.
+
+    Args:
+        looks_with: the judge whose features are compared.
+        centre, scale: mean and deviation of each feature over the real data.
+        features, pixels: the real data, among themselves.
+        layer: whose features.
+    """
+
+    judges: Mapping[str, Segmenter]
+    looks_with: str
+    centre: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
+    features: RealSpread
+    pixels: RealSpread
+    layer: str
+    device: torch.device
+
+    def features_of(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Vectors of images in the network's eyes, scaled."""
+        return (_features(self.judges[self.looks_with], images, self.device) - self.centre) / self.scale
+
+
+def judge_sets(run: Run, folders: Mapping[str, Path]) -> Judgements:
+    """Judges distilled sets and, for comparison, real images; writes judges.json, or reads it where nothing changed.
+
+    Args:
+        folders: name of each distilled set -> where it lies.
+    """
+    sets = {name: DistilledSet(folder) for name, folder in folders.items()}
+    digest, path = _digest(run, sets), run.folder / JUDGES
+    if path.exists() and read_json(path).get("digest") == digest:
+        return read_judgements(path)
+    panel = _seat(run)
+    train, test = run.train_data, run.test_data
+    rows = [_judged(panel, name, one, one.ids, train) for name, one in sets.items()]
+    if sets:
+        sources = [item.source_id for item in next(iter(sets.values())).items]
+        drawn = numpy_generator(run.config.seed, "unseen-real").permutation(len(test.ids))[: len(sources)]
+        unseen = [test.ids[int(index)] for index in sorted(drawn)]
+        rows += [_judged(panel, OWN_REAL, train, sources), _judged(panel, UNSEEN_REAL, test, unseen)]
+    found = Judgements(
+        digest=digest,
+        network="independent" if panel.looks_with == "independent" else "teacher",
+        layer=panel.layer,
+        num_real=len(train.ids),
+        real_distance=round(float(panel.pixels.nearest.median()), 4),
+        rows=tuple(rows),
+    )
+    write_judgements(path, found)
+    return found
+
+
+def _seat(run: Run) -> Panel:
+    names = run.train_data.space.names
+    judges: dict[str, Segmenter] = {"teacher": fit_teacher(run)}
+    if (run.models / JUDGE).is_dir():
+        judges["independent"] = load_segmenter(run.models / JUDGE, names, device=run.device)
+    looks_with = "independent" if "independent" in judges else "teacher"
+    net, data = judges[looks_with], run.train_data
+    features, pixels = [], []
+    with run.progress.task("judges read real images", len(data.ids)) as task:
+        for chunk in FilePairs(data, tuple(data.ids)).batches(in_order(len(data.ids), BATCH)):
+            features.append(_features(net, chunk.images, run.device))
+            pixels.append(small_pictures(chunk.images.to(run.device)))
+            task.advance(len(chunk))
+    real = torch.cat(features)
+    centre, scale = real.mean(dim=0), real.std(dim=0).clamp(min=1e-6)
+    with torch.no_grad():
+        layer = deepest_layer(net(to_unit(chunk.images[:1]).to(run.device)).features)
+    spreads = spread_of((real - centre) / scale), spread_of(torch.cat(pixels))
+    return Panel(judges, looks_with, centre, scale, *spreads, layer, run.device)
+
+
+def small_pictures(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+    """Means over `PICTURE` x `PICTURE` cells, so scaled that distances are root mean squares in grey levels, 0..255."""
+    means = F.adaptive_avg_pool2d(images.float(), PICTURE).flatten(1)
+    return means / means.shape[1] ** 0.5
+
+
+def _judged(
+    panel: Panel,
+    name: str,
+    data: SegmentationDataset,
+    ids: Sequence[str],
+    real: SegmentationDataset | None = None,
+) -> Judgement:
+    """One row; with `real`, where the neighbours are named."""
+    features, pixels, ignored_px, num_px = [], [], 0, 0
+    confusions = {judge: np.zeros((net.num_classes,) * 2, dtype=np.int64) for judge, net in panel.judges.items()}
+    for chunk in FilePairs(data, tuple(ids)).batches(in_order(len(ids), BATCH)):
+        features.append(panel.features_of(chunk.images))
+        pixels.append(small_pictures(chunk.images.to(panel.device)))
+        ignored_px, num_px = ignored_px + int((chunk.masks == IGNORE).sum()), num_px + chunk.masks.numel()
+        for judge, net in panel.judges.items():
+            confusions[judge] += score(net, chunk, device=panel.device)
+    own = name == OWN_REAL  # part of the real data: to compare them with themselves would say nothing
+    likeness = None if own else compare(panel.features, torch.cat(features))
+    looks = None if own else compare(panel.pixels, torch.cat(pixels))
+    return Judgement(
+        name=name,
+        items=len(ids),
+        ignored_share=round(ignored_px / num_px, 4),
+        density=round(likeness.density, 4) if likeness else None,
+        coverage=round(likeness.coverage, 4) if likeness else None,
+        authenticity=round(looks.authenticity, 4) if looks else None,
+        vendi=round(vendi_score(torch.cat(features)), 4),
+        neighbours=_neighbours(data, looks, real) if isinstance(data, DistilledSet) and looks and real else (),
+        **{f"{judge}_miou": _miou(confusion) for judge, confusion in confusions.items()},
+    )
+
+
+def _neighbours(distilled: DistilledSet, looks: Likeness, real: SegmentationDataset) -> tuple[Neighbour, ...]:
+    return tuple(
+        Neighbour(item.item_id, item.source_id, real.ids[nearest], round(distance, 4), round(ratio, 4))
+        for item, nearest, distance, ratio in zip(
+            distilled.items,
+            looks.nearest.tolist(),
+            looks.distance.tolist(),
+            looks.ratio.tolist(),
+            strict=True,
+        )
+    )
+
+
+def _miou(confusion: Int64[np.ndarray, "c c"]) -> float | None:
+    miou = mean_iou(confusion)
+    return None if isnan(miou) else round(miou, 4)
+
+
+def _features(net: Segmenter, images: UInt8[Tensor, "b 3 h w"], device: torch.device) -> Float[Tensor, "b d"]:
+    with torch.no_grad():
+        return pooled_features(net, to_unit(images).to(device))
+
+
+def _digest(run: Run, sets: Mapping[str, DistilledSet]) -> str:
+    """Of all that the judgements follow from."""
+    contents = {name: one.manifest["items_sha256"] for name, one in sets.items()}
+    weights = {
+        str(path.relative_to(run.models)): sha256_file(path)
+        for folder in (run.models / JUDGE, run.models / "teacher")
+        for path in sorted(folder.glob("*.safetensors"))
+    }
+    how = f"{PICTURE} {GRID} {NUM_NEIGHBOURS}"
+    seen = f"{run.data_digest} {run.test_digest}"
+    return sha256_text(f"{contents} {weights} {run.config.teacher.source} {run.config.seed} {seen} {how}")

@@ -1,0 +1,1 @@
+"""The compact generator, fitted on the user's own data."""

@@ -1,0 +1,102 @@
+"""The compact generator behind the seam of all generators: its latent is the image in -1..1, or an autoencoder's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from d3s2.base.errors import ModelError
+from d3s2.base.files import sha256_file
+from d3s2.base.weights import sha256_weights
+from d3s2.data.label_space import LabelSpace
+from d3s2.generator.autoencoders import Autoencoder, decode, load_autoencoder, pixels_per_cell
+from d3s2.generator.compact.network import AUTOENCODER, CompactGenerator, bind, load_generator
+from d3s2.generator.denoiser import Denoiser
+from d3s2.generator.parts import SourceSettings, load_part
+
+
+class CompactSettings(SourceSettings):
+    """Settings of the compact generator.
+
+    Args:
+        model: the folder that `d3s2 fit` wrote.
+        tiny_decoder: of a generator fitted on latents: hub id or folder of an AutoencoderTiny of the same latents,
+            which decodes for guidance; the final image still comes from the autoencoder in the folder.
+    """
+
+    model: Path
+    tiny_decoder: str | None = None
+
+
+@dataclass(frozen=True)
+class CompactAdapter:
+    """A fitted compact generator as a `Generator`.
+
+    Args:
+        model: the network, in float32, on its device.
+        scheduler: of flow matching.
+        source: the folder it came from; None for one that was never stored.
+        autoencoder: whose latents it was fitted on; None for pixels, where the latent is the image in -1..1.
+        tiny: decodes for guidance, where there is one.
+    """
+
+    model: CompactGenerator
+    scheduler: SchedulerMixin
+    source: Path | None = None
+    autoencoder: Autoencoder | None = None
+    tiny: AutoencoderTiny | None = None
+
+    def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
+        return self.model.latent_shape(size_px)
+
+    def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
+        self.model.require_size(*masks.shape[1:])
+        return bind(self.model, masks.to(self.model.device), guidance_scale)
+
+    def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
+        if self.autoencoder is None:
+            return (latents + 1) / 2
+        return decode(self.tiny if for_guidance and self.tiny is not None else self.autoencoder, latents)
+
+    def as_record(self) -> dict[str, Any]:
+        digests = {} if self.source is None else _digests(self.source)
+        if self.tiny is not None:
+            digests["tiny_decoder"] = sha256_weights(self.tiny)
+        return {"kind": "compact", "model": str(self.source) if self.source else None, "weights_sha256": digests}
+
+
+def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.device) -> CompactAdapter:
+    """The fitted model in `settings.model`; raises ModelError where it is missing or has other classes."""
+    model, scheduler = load_generator(settings.model, space.num_classes)
+    model.to(device)
+    if model.cell == 1:
+        if settings.tiny_decoder is not None:
+            raise ModelError(
+                f"{settings.model}: this generator draws pixels, so there is nothing for tiny_decoder to decode; "
+                "leave it out."
+            )
+        return CompactAdapter(model, scheduler, settings.model)
+    autoencoder = load_autoencoder(str(settings.model / AUTOENCODER), None, settings).to(device)
+    if settings.tiny_decoder is None:
+        return CompactAdapter(model, scheduler, settings.model, autoencoder)
+    tiny = load_part(AutoencoderTiny, settings.tiny_decoder, None, settings).to(device)
+    if _grid(tiny) != _grid(autoencoder):
+        raise ModelError(
+            f"{settings.tiny_decoder}: decodes latents of {_grid(tiny)} (channels, px a cell), the generator's have "
+            f"{_grid(autoencoder)}; take the tiny autoencoder that was made for this one."
+        )
+    return CompactAdapter(model, scheduler, settings.model, autoencoder, tiny)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = [*sorted(folder.glob("*.safetensors")), *sorted(folder.glob(f"{AUTOENCODER}/*.safetensors"))]
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def _grid(autoencoder: Autoencoder) -> tuple[int, int]:
+    return autoencoder.config.latent_channels, pixels_per_cell(autoencoder)

@@ -1,0 +1,1 @@
+"""Families of segmentation networks of transformers."""

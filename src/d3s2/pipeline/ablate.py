@@ -1,0 +1,242 @@
+"""Stage ablate: a grid of variants of one run, its models fitted once, its real sets trained once, in one table.
+
+Folders inside that of the ablation:
+
+    shared/<digest>/    census, teacher, feature banks, generator, for all variants that have them in common
+    students/           every student, under a digest of all that it depends on
+    variants/<name>/    a distilled set each
+    ablation-<split>.*  the table as JSON, Markdown and CSV, and a page with figures
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from d3s2.base.errors import UsageError
+from d3s2.base.files import sha256_text, write_text
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import commit, hardware, versions
+from d3s2.evaluation.set_names import ALL, BALANCED, HERE, RANDOM, is_made_here, parse_set
+from d3s2.evaluation.sets import set_folder
+from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.distill import distill_run
+from d3s2.pipeline.evaluate import compare_sets
+from d3s2.pipeline.run import Run, open_run, open_split
+from d3s2.pipeline.variants import Variant, folder_name
+from d3s2.planning.plan import Plan, Step, make_plan
+from d3s2.report.ablation import REFERENCE, Ablation, AblationRow, ablation_csv, ablation_table, write_ablation
+from d3s2.report.page import ReportContent, render
+from d3s2.report.tables import to_markdown
+from d3s2.selection.select import masks_for_ratio
+from d3s2.store.items import MANIFEST
+from d3s2.store.reader import DistilledSet
+
+SHARED, VARIANTS = "shared", "variants"
+REAL_SETS = (RANDOM, BALANCED, ALL)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an ablation does.
+
+    Args:
+        config: of the recipe.
+        variants: of it.
+        split: that students are scored on.
+    """
+
+    config: RunConfig
+    variants: tuple[Variant, ...]
+    split: str
+
+    def __post_init__(self) -> None:
+        if self.split == self.config.data.train:
+            raise UsageError(
+                f"--split {self.split} is the split that students are trained on; give another one, for example "
+                f"'{self.config.data.test}'."
+            )
+
+    @property
+    def runs(self) -> Mapping[str, RunConfig]:
+        """Folder of each distilled set -> its run; variants that make the same set share one."""
+        made = [variant for variant in self.variants if variant.makes_a_set]
+        configs = [variant.config(self.config) for variant in made]
+        return {folder_name(config, self.config): config for config in configs}
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The real sets of the recipe."""
+        return tuple(name for name in self.config.evaluate.sets if name in REAL_SETS)
+
+
+def ablate(grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT, command: str = "") -> Ablation:
+    """Distils and scores every variant, going on from whatever is there, and writes the table.
+
+    Args:
+        folder: everything that the ablation writes; held by the caller.
+    """
+    for name, config in grid.runs.items():
+        progress.say(f"{VARIANTS}/{name}")
+        _distil(_run_of(config, grid, folder, device, progress, folder / VARIANTS / name))
+    rows = [
+        row
+        for variant in (Variant(REFERENCE, "recipe", (), ()), *grid.variants)
+        for row in _scored(grid, variant, folder, device, progress, command)
+    ]
+    found = Ablation(
+        rows=tuple(rows),
+        dataset=open_split(grid.config.data, grid.split).name,
+        config=grid.config.model_dump(mode="json"),
+        hardware=hardware(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        command=command,
+        versions=versions(),
+    )
+    path = folder / f"ablation-{grid.split}"
+    write_ablation(path.with_suffix(".json"), found)
+    write_text(path.with_suffix(".md"), to_markdown(ablation_table(found)))
+    write_text(path.with_suffix(".csv"), ablation_csv(found))
+    write_text(path.with_suffix(".html"), render(_page(grid, found)))
+    return found
+
+
+def _page(grid: Grid, found: Ablation) -> ReportContent:
+    machine = ", ".join(f"{key} {value}" for key, value in found.hardware.items())
+    return ReportContent(
+        title=f"{grid.config.name}, {len(grid.variants)} variants",
+        subtitle=f"Axes: {', '.join(found.axes)}; students scored on {found.dataset}.",
+        date=found.date,
+        ablation=found,
+        provenance={
+            "Called": found.command,
+            "Versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()),
+            "Commit": found.commit or "installed package",
+            "Hardware": machine,
+        },
+    )
+
+
+def plan_ablation(grid: Grid, device: torch.device) -> Plan:
+    """What an ablation will do and take: the plan of the recipe's run, with its sets and students multiplied."""
+    base = Variant(REFERENCE, "recipe").config(grid.config)
+    plan = make_plan(base, device, ("distill", "evaluate"))
+    num_all = len(open_split(base.data, base.data.train).ids)
+    work = sum(_sampling_work(config, num_all) for config in grid.runs.values())
+    students = _num_students(grid)
+    per_call = len(base.evaluate.sets) * base.evaluate.seeds
+    steps = {
+        "synthesize": (
+            f"{len(grid.runs)} sets for {len(grid.variants)} variants",
+            work / _sampling_work(base, num_all),
+        ),
+        "evaluate": (f"{students} students, scored on {grid.split}", students / per_call),
+    }
+    return replace(plan, steps=tuple(_scaled(step, *steps.get(step.what, (step.amount, 1.0))) for step in plan.steps))
+
+
+def _scaled(step: Step, amount: str, factor: float) -> Step:
+    return Step(step.what, amount, None if step.estimated_s is None else step.estimated_s * factor)
+
+
+def _sampling_work(config: RunConfig, num_all: int) -> float:
+    """Steps of all images; a guided step counts as 1.5 in `fast` mode and 2.5 where the network is differentiated."""
+    settings = config.synthesize
+    num_masks = masks_for_ratio(config.select.ratio, num_all) if config.select.ratio else config.select.num_masks or 0
+    guided = 1.5 if settings.guidance.mode == "fast" else 2.5
+    cost = (guided if settings.guidance.strength > 0 else 1.0) + (1.0 if settings.unguided_too else 0.0)
+    return num_masks * settings.steps * settings.candidates * settings.repeats * cost
+
+
+def _num_students(grid: Grid) -> int:
+    """Different ones: a real set of one budget is trained once."""
+    sets: set[tuple[str, str, float | None]] = {
+        (name, "" if name == ALL else str(grid.config.select), None) for name in grid.references
+    }
+    for variant in grid.variants:
+        config = variant.config(grid.config)
+        made = folder_name(config, grid.config)
+        sets |= {
+            (name, made if is_made_here(name) else str(config.select), _soft_weight(name, config))
+            for name in variant.sets
+        }
+    settings = grid.config.evaluate
+    return len(sets) * settings.seeds * len(settings.architectures)
+
+
+def _run_of(
+    config: RunConfig, grid: Grid, folder: Path, device: torch.device, progress: Progress, where: Path | None
+) -> Run:
+    """A variant's run; `where` None for real sets, which write no folder of their own."""
+    shared = folder / SHARED / _shared_digest(config)[:12]
+    if where is None:
+        return Run(config, folder, device, progress, shared)
+    return open_run(config, where, device, progress, shared)
+
+
+def _shared_digest(config: RunConfig) -> str:
+    """Of all that census, teacher and generator follow from; banks have names of their own."""
+    asked = config.model_dump(mode="json", include={"seed", "data", "teacher", "generator"})
+    del asked["data"]["test"], asked["data"]["memory_gib"], asked["data"]["root"], asked["teacher"]["layers"]
+    return sha256_text(str(asked))
+
+
+def _distil(run: Run) -> None:
+    whole = (run.folder / MANIFEST).exists()
+    if not whole or DistilledSet(run.folder).manifest["inputs"]["data_digest"] != run.data_digest:
+        distill_run(run)
+
+
+def _scored(
+    grid: Grid, variant: Variant, folder: Path, device: torch.device, progress: Progress, command: str
+) -> list[AblationRow]:
+    """The rows of one variant; students that another one has trained already are read."""
+    sets = grid.references if variant.axis == REFERENCE else variant.sets
+    if not sets:
+        return []
+    config = variant.config(grid.config)
+    where = folder / VARIANTS / folder_name(config, grid.config) if variant.makes_a_set else None
+    run = _run_of(config, grid, folder, device, progress, where)
+    scored = config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"test": grid.split}),
+            "evaluate": config.evaluate.model_copy(update={"sets": sets}),
+        }
+    )
+    results, _ = compare_sets(replace(run, config=scored), folder, command)
+    num_all = len(run.train_data.ids)
+    rows = []
+    for result in results.sets:
+        made = _made_set(run, result.name)
+        rows.append(
+            AblationRow(
+                axis=variant.axis,
+                variant=variant.name,
+                overrides=variant.overrides,
+                share=result.items / num_all,
+                l_seg=_mean_energy(made) if made else None,
+                sampling_s=made.manifest["cost"]["sampling_s"] if made else None,
+                result=result,
+            )
+        )
+    return rows
+
+
+def _soft_weight(name: str, config: RunConfig) -> float | None:
+    return config.evaluate.soft_weight if any(part.soft for part in parse_set(name)) else None
+
+
+def _made_set(run: Run, name: str) -> DistilledSet | None:
+    """The set that a name stands for, where it is one that this run made and nothing else."""
+    parts = parse_set(name)
+    alone = len(parts) == 1 and parts[0].source in HERE
+    return DistilledSet(set_folder(run, parts[0].source)) if alone else None
+
+
+def _mean_energy(distilled: DistilledSet) -> float | None:
+    energies = [item.l_seg_after for item in distilled.items if item.l_seg_after is not None]
+    return round(fmean(energies), 4) if energies else None

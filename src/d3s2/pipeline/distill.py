@@ -1,0 +1,23 @@
+"""The line from data to distilled set: census, select, fit or load, synthesize."""
+
+from d3s2.pipeline.cost import accounted
+from d3s2.pipeline.fit import fit_models
+from d3s2.pipeline.guidance_cost import GUIDANCE_COST, measure_guidance_cost
+from d3s2.pipeline.run import Run
+from d3s2.pipeline.select import select
+from d3s2.pipeline.synthesize import synthesize
+
+
+def distill_run(run: Run) -> None:
+    """Makes the distilled set of a run, going on from whatever is there."""
+    with accounted(run.folder, "census"):
+        _ = run.census
+    with accounted(run.folder, "select"):
+        selection = select(run)
+    with accounted(run.folder, "fit"):
+        models = fit_models(run)
+    with accounted(run.folder, "synthesize"):
+        synthesize(run, selection, models)
+    if run.config.synthesize.measure_cost and not (run.folder / GUIDANCE_COST).exists():
+        with accounted(run.folder, "guidance cost"):
+            measure_guidance_cost(run, selection, models)

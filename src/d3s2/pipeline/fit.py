@@ -1,0 +1,156 @@
+"""Stage fit: the teacher, the feature bank, and the generator; loaded where they are there, fitted where not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from d3s2.base.files import sha256_text
+from d3s2.base.progress import track
+from d3s2.base.runtime import autocast_dtype, is_first_process
+from d3s2.base.seeds import seed_for
+from d3s2.base.weights import sha256_weights
+from d3s2.data.pairs import PairSource, in_order, to_unit
+from d3s2.generator.generator import Generator
+from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.loading import default_layers, load_segmenter, save_segmenter
+from d3s2.nets.segmenter import Segmenter
+from d3s2.pipeline.config import TrainConfig
+from d3s2.pipeline.fit_generator import make_generator
+from d3s2.pipeline.fitted import is_fitted, write_fitted
+from d3s2.pipeline.run import Run, resolve_source
+from d3s2.student.augment import Augmentation
+from d3s2.student.train import TrainSettings, train
+from d3s2.teacher.bank import FeatureBank, gather_bank, load_bank, save_bank
+
+BANK_BATCH = 16
+CHECKPOINT = "checkpoint.pt"
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Models:
+    """What synthesis needs, frozen and on the run's device."""
+
+    teacher: Segmenter
+    bank: FeatureBank
+    generator: Generator
+
+
+def fit_models(run: Run, *, half: bool = False) -> Models:
+    """Teacher, bank and generator of a run; `half` stores fitted weights in float16 (for shipping)."""
+    teacher = fit_teacher(run, half=half)
+    bank = fit_bank(run, teacher)
+    return Models(teacher, bank, make_generator(run, half=half))
+
+
+def fit_everything(run: Run, *, half: bool = False) -> None:
+    """What `fit_models` makes; where several processes were launched, the others help to fine-tune the ControlNet."""
+    if is_first_process():
+        fit_models(run, half=half)
+    elif run.config.generator.tune is not None:
+        make_generator(run, half=half)
+
+
+def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
+    """The teacher: loaded from its source, or a compact U-Net trained on the training split."""
+    config, names = run.config.teacher, run.train_data.space.names
+    if config.source is not None:
+        return _loaded_teacher(run, resolve_source(config.source))
+    folder = run.models / "teacher"
+    if not is_fitted(run, folder):
+        net = new_unet(len(names), config.train.width, seed_for(run.config.seed, "teacher"))
+        wall_s = train(
+            net,
+            run.train_pairs,
+            train_settings(config.train),
+            seed=seed_for(run.config.seed, "teacher"),
+            device=run.device,
+            autocast=precision_of(config.train, run.device),
+            checkpoint=folder / CHECKPOINT,
+            progress=run.progress,
+            label="fit teacher",
+        )
+        save_segmenter(net, folder, names, half=half)
+        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"))
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return _loaded_teacher(run, folder)
+
+
+def _loaded_teacher(run: Run, source: str | Path) -> Segmenter:
+    config = run.config.teacher
+    return load_segmenter(
+        source,
+        run.train_data.space.names,
+        device=run.device,
+        layers=config.layers,
+        label_map=config.label_map,
+        size_px=config.size_px,
+        allow_pickle=config.allow_pickle,
+    )
+
+
+def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
+    """The feature bank of the training split under this teacher."""
+    config = run.config.teacher
+    layers = default_layers(teacher) if config.layers is None else config.layers
+    provenance = {
+        "data": run.data_digest,
+        "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
+        "label map": "none" if config.label_map is None else sha256_text(str(sorted(config.label_map.items()))),
+        "layers": ",".join(layers),
+        "size": "x".join(map(str, run.config.data.size)),
+        "size seen": str(config.size_px or "the same"),
+    }
+    # Variants of one run share the folder, and may look at other layers.
+    path = run.models / f"bank-{sha256_text(str(provenance))[:12]}.safetensors"
+    if not path.exists():
+        batches = _unit_batches(run.train_pairs, run.device)
+        count = -(-len(run.train_pairs) // BANK_BATCH)
+        tracked = track(run.progress, "feature bank", batches, count)
+        save_bank(gather_bank(teacher, tracked, layers, provenance), path)
+    return load_bank(path, provenance).to(run.device)
+
+
+def new_unet(num_classes: int, width: int, seed: int) -> CompactUNet:
+    """A freshly initialised compact U-Net from a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CompactUNet(num_classes=num_classes, width=width)
+
+
+def train_settings(config: TrainConfig) -> TrainSettings:
+    """The trainer's plain settings from a config."""
+    return TrainSettings(
+        iterations=config.iterations,
+        batch=config.batch,
+        lr=config.lr,
+        backbone_lr_share=config.backbone_lr_share,
+        weight_decay=config.weight_decay,
+        warmup_share=config.warmup_share,
+        poly_power=config.poly_power,
+        clip_norm=config.clip_norm,
+        accumulate=config.accumulate,
+        augmentation=Augmentation(
+            flip=config.flip,
+            zoom=config.zoom,
+            crop_px=config.crop_px,
+            shift=config.shift,
+            light=config.light,
+            saturation=config.saturation,
+            hue=config.hue,
+        ),
+    )
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype | None:
+    """The reduced format that a network runs in; None for float32."""
+    return autocast_dtype(device) if config.precision == "auto" else PRECISIONS[config.precision]
+
+
+def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in pairs.batches(in_order(len(pairs), BANK_BATCH)):
+        yield to_unit(batch.images).to(device), batch.masks.to(device)

@@ -1,0 +1,222 @@
+"""Stage report: one page and one gallery picture from what a run left on disk."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from d3s2.base.files import read_json, write_bytes, write_text
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import versions
+from d3s2.data.census import MaskCensus
+from d3s2.evaluation.judges import JUDGES
+from d3s2.evaluation.sets import random_ids
+from d3s2.pipeline.config import GuidanceConfig, SynthesizeConfig
+from d3s2.pipeline.cost import read_costs
+from d3s2.pipeline.evaluate import RESULTS
+from d3s2.pipeline.fit import fit_teacher
+from d3s2.pipeline.guidance_cost import GUIDANCE_COST
+from d3s2.pipeline.run import Run, read_config
+from d3s2.pipeline.select import read_selection
+from d3s2.pipeline.synthesize import UNGUIDED, read_traces
+from d3s2.report.figures import ClassFrequencies, EnergyTrace
+from d3s2.report.gallery import Gallery, GalleryRow, gallery_png
+from d3s2.report.judgements import Judgements, Neighbour, read_judgements
+from d3s2.report.page import ReportContent, render
+from d3s2.report.records import Results, read_results
+from d3s2.selection.picks import Pick, Selection
+from d3s2.store.items import item_id_for
+from d3s2.store.reader import DistilledSet
+from d3s2.student.predict import predict
+from d3s2.synthesis.sampling import Trace
+
+PAGE = "report.html"
+GALLERY = "gallery.png"
+NEIGHBOURS = "neighbours.png"
+GALLERY_ROWS = 6
+
+
+def write_report(folder: Path, device: torch.device, progress: Progress = SILENT) -> Path:
+    """Writes report.html and gallery.png of the run in `folder`; returns the page's path.
+
+    Raises:
+        StoreError: the folder holds no run, or no finished distilled set.
+    """
+    run = Run(read_config(folder), folder, device, progress)
+    selection, census = read_selection(folder), run.census
+    gallery = make_gallery(run, selection.picks)
+    judgements = _judgements(run)
+    neighbours = _neighbours(run, judgements) if judgements else None
+    results = read_results(folder / RESULTS) if (folder / RESULTS).exists() else None
+    content = ReportContent(
+        title=f"{run.config.name}, distilled to {len(selection.ids)} images",
+        subtitle=f"{len(selection.ids)} of {len(census.ids):,} masks of {run.train_data.name}, each with one image "
+        f"made for it at {run.config.data.size[0]} x {run.config.data.size[1]} px.",
+        date=results.date if results else "",
+        asked=_asked(run, selection),
+        results=results,
+        frequencies=_frequencies(run, census, selection),
+        gallery=gallery,
+        judgements=judgements,
+        neighbours=neighbours,
+        energies=_energies(folder),
+        cost=read_costs(folder),
+        provenance=_provenance(folder, results),
+        folder=os.fspath(folder),
+        notes=_notes(folder),
+    )
+    write_bytes(folder / GALLERY, gallery_png(gallery))
+    if neighbours is not None:
+        write_bytes(folder / NEIGHBOURS, gallery_png(neighbours))
+    write_text(folder / PAGE, render(content))
+    return folder / PAGE
+
+
+def make_gallery(run: Run, picks: Sequence[Pick]) -> Gallery:
+    """A few items, spread over the order of choice: mask, its real image, unguided, guided, the teacher's opinion."""
+    guided = DistilledSet(run.folder)
+    unguided = DistilledSet(run.folder / UNGUIDED) if (run.folder / UNGUIDED).is_dir() else None
+    teacher = fit_teacher(run)
+    chosen = np.unique(np.linspace(0, len(picks) - 1, min(GALLERY_ROWS, len(picks))).round().astype(int))
+    rows = []
+    for pick in (picks[int(index)] for index in chosen):
+        item_id = item_id_for(pick.item_id)
+        image = guided.image(item_id)
+        opinion = predict(teacher, torch.from_numpy(image).permute(2, 0, 1)[None], device=run.device)[0].numpy()
+        agrees = guided.item(item_id).teacher_accuracy
+        note = f"mask {pick.item_id}" + (f", taken for {pick.reason_class}" if pick.reason_class else "")
+        rows.append(
+            GalleryRow(
+                mask=guided.mask(item_id),
+                real=run.train_data.image(pick.item_id),
+                unguided=unguided.image(item_id) if unguided else None,
+                guided=image,
+                opinion=opinion,
+                note=note + (f"; the teacher agrees on {100 * agrees:.0f} % of the pixels" if agrees else ""),
+            )
+        )
+    return Gallery(tuple(rows), guided.space)
+
+
+def _judgements(run: Run) -> Judgements | None:
+    """What judges said; None before the evaluation."""
+    path = run.folder / JUDGES
+    if not path.exists():
+        return None
+    if "rows" not in read_json(path):
+        run.progress.say(f"{path} was written by an older d3s2 and is left out: `d3s2 evaluate` writes it again.")
+        return None
+    return read_judgements(path)
+
+
+def _neighbours(run: Run, judgements: Judgements) -> Gallery | None:
+    """The guided images that come closest to real ones."""
+    judged = judgements.of("distilled")
+    if judged is None or not judged.neighbours:
+        return None
+    distilled = DistilledSet(run.folder)
+    return Gallery(tuple(_beside(run, distilled, one) for one in judged.closest(GALLERY_ROWS)), distilled.space)
+
+
+def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryRow:
+    own = neighbour.nearest_id == neighbour.source_id
+    nearest = "its own mask's image" if own else neighbour.nearest_id
+    return GalleryRow(
+        mask=distilled.mask(neighbour.item_id),
+        real=run.train_data.image(neighbour.source_id),
+        guided=distilled.image(neighbour.item_id),
+        nearest=run.train_data.image(neighbour.nearest_id),
+        note=f"mask {neighbour.source_id}; nearest is {nearest}, distance {neighbour.distance:.1f}, "
+        f"ratio {neighbour.ratio:.2f}",
+    )
+
+
+def _asked(run: Run, selection: Selection) -> dict[str, str]:
+    config, guidance = run.config, run.config.synthesize.guidance
+    source = config.generator.settings.get("model", "fitted on the training split")
+    if config.generator.tune is not None:
+        source = f"{source}, its ControlNet fitted on the training split"
+    return {
+        "Data": f"{run.train_data.name}, {len(run.train_data.ids):,} pairs, {run.train_data.space.num_classes} classes",
+        "Budget": f"{len(selection.ids)} masks by {selection.method} selection",
+        "Generator": f"{config.generator.kind}, {source}",
+        "Teacher": config.teacher.source or "compact U-Net, fitted on the training split",
+        "Sampling": f"{config.synthesize.sampler}, {config.synthesize.steps} steps, "
+        f"classifier-free guidance {config.synthesize.guidance_scale:g}",
+        "Guidance": f"{guidance.mode}, strength {guidance.strength:g}, window {guidance.window[0]:g} to "
+        f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a gradient{_spacing(guidance)}",
+        "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
+        "Seed": str(config.seed),
+        **_past_the_paper(config.synthesize),
+    }
+
+
+def _spacing(guidance: GuidanceConfig) -> str:
+    if guidance.every == 1:
+        return ""
+    return f", one in {guidance.every} steps{' and held between' if guidance.hold else ''}"
+
+
+def _past_the_paper(config: SynthesizeConfig) -> dict[str, str]:
+    """What is switched on beyond the method as published."""
+    asked = {}
+    if config.candidates > 1:
+        asked["Candidates"] = f"{config.candidates} a mask, the one that the teacher agrees with most"
+    if config.filter is not None:
+        asked["Filter"] = f"pixels harder than {config.filter:g} x their class on real images are ignored"
+    if config.soft is not None:
+        asked["Soft labels"] = f"{config.soft.num_top} classes a cell of {config.soft.cell_px} px"
+    return asked
+
+
+def _frequencies(run: Run, census: MaskCensus, selection: Selection) -> ClassFrequencies:
+    """Shares of masks that hold each class: all, the random set of the first seed, the chosen."""
+    row_of = {item_id: row for row, item_id in enumerate(census.ids)}
+    sets = {"all": list(census.ids), "random": random_ids(run, len(selection.ids), 0), "distilled": selection.ids}
+    shares = {}
+    for name, ids in sets.items():
+        rows = [row_of[item_id] for item_id in ids if item_id in row_of]
+        held = np.asarray((census.pixels[rows] > 0).sum(axis=0)).ravel()
+        shares[name] = tuple(float(count) / len(rows) for count in held)
+    return ClassFrequencies(census.class_names, shares)
+
+
+def _energies(folder: Path) -> tuple[EnergyTrace, ...]:
+    series = {"distilled-unguided": UNGUIDED, "distilled": "guided"}
+    found = []
+    for name, kind in series.items():
+        traces = read_traces(folder, kind)
+        if traces:
+            found.append(EnergyTrace("segmentation", name, _joined(traces, "l_seg")))
+            found.append(EnergyTrace("feature", name, _joined(traces, "l_feat")))
+    return tuple(found)
+
+
+def _joined(traces: Sequence[Trace], energy: str) -> np.ndarray:
+    """Items x steps, NaN where no energy was taken."""
+    return np.concatenate([np.array(getattr(trace, energy), dtype=np.float64).T for trace in traces])
+
+
+def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
+    manifest = read_json(folder / "manifest.json")
+    told = {
+        "Set": manifest["items_sha256"],
+        "Data": manifest["inputs"]["data_digest"],
+        "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
+        "Commit": manifest["commit"] or "installed package",
+        "Hardware": ", ".join(f"{key} {value}" for key, value in manifest["cost"]["hardware"].items()),
+    }
+    return told | ({"Evaluated by": results.command} if results and results.command else {})
+
+
+def _notes(folder: Path) -> tuple[str, ...]:
+    notes = []
+    if (folder / GUIDANCE_COST).exists():
+        cost = read_json(folder / GUIDANCE_COST)
+        notes.append(
+            f"Guidance in fast mode cost {cost['fast_ratio']:.2f} times an unguided sample, in full mode "
+            f"{cost['full_ratio']:.2f} times (same masks, same process)."
+        )
+    return tuple(notes)

@@ -1,0 +1,136 @@
+"""Stage synthesize: for each chosen mask an image, without guidance and with it, from the same noise.
+
+Items are worked on in batches whose members depend on the plan only, never on what a stopped run had finished: a batch
+that is not whole is sampled again as it was, so that a resumed run ends with the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from d3s2.base.files import read_json, sha256_text, write_json
+from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
+from d3s2.base.seeds import seed_for
+from d3s2.data.pairs import load_masks
+from d3s2.pipeline.fit import Models
+from d3s2.pipeline.run import Run
+from d3s2.selection.picks import Selection
+from d3s2.store.items import ItemFacts, item_id_for
+from d3s2.store.writer import SetWriter
+from d3s2.synthesis.sampling import Sampled, Trace, best_of_candidates, sample_batch
+from d3s2.teacher.bank import FeatureBank
+
+UNGUIDED = "unguided"  # folder of the set without guidance, inside the run
+TRACES = "traces"
+
+
+def synthesize(run: Run, selection: Selection, models: Models) -> None:
+    """Makes the distilled set in the run's folder, and beside it the one without guidance where it is asked for."""
+    generator = models.generator.as_record()
+    guided_set, unguided_set = _writers(run, selection, generator)
+    config = run.config.synthesize
+    ids = selection.ids
+    batches = [ids[start : start + config.batch] for start in range(0, len(ids), config.batch)]
+    places = [_Place(writer, frozenset(writer.done())) for writer in (unguided_set, guided_set) if writer is not None]
+    done = frozenset.intersection(*(place.done for place in places))
+    finished = sum(item_id_for(source_id) in done for source_id in ids)
+    with run.progress.task("synthesize", len(ids), done=finished) as task:
+        for number, batch in enumerate(batches):
+            missing = [source_id for source_id in batch if item_id_for(source_id) not in done]
+            if missing:
+                _make_batch(run, models, number, batch, places)
+                task.advance(len(missing))
+    for place in places:
+        if not place.writer.finished:
+            place.writer.finish(_manifest(run, selection, models.bank, generator, guided=place.writer is guided_set))
+
+
+def read_traces(folder: Path, kind: str) -> list[Trace]:
+    """The traces of a run, `kind` guided or unguided, in the order of batches."""
+    return [Trace(**read_json(path)) for path in sorted((folder / TRACES).glob(f"{kind}-*.json"))]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where images go, and the items that were whole there before this call."""
+
+    writer: SetWriter
+    done: frozenset[str]
+
+
+def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], places: Sequence[_Place]) -> None:
+    masks = load_masks(run.train_data, batch)
+    *unguided_place, guided_place = places
+    before = None
+    for place in unguided_place:
+        before = sample_batch(run, models, batch, masks, guided=False)
+        _write(run, place, batch, before, before)
+        _write_trace(run, before.trace, f"{UNGUIDED}-{number:06d}")
+    after = best_of_candidates(run, models, batch, masks)
+    _write_trace(run, after.trace, f"guided-{number:06d}")
+    _write(run, guided_place, batch, before, after)
+
+
+def _write(run: Run, place: _Place, batch: Sequence[str], before: Sampled | None, after: Sampled) -> None:
+    for index, (source_id, drawn) in enumerate(zip(batch, after.drawn, strict=True)):
+        item_id = item_id_for(source_id)
+        if item_id in place.done:
+            continue
+        facts = ItemFacts(
+            source_id=source_id,
+            seed=seed_for(run.config.seed, "noise", source_id, drawn.candidate),
+            candidate=drawn.candidate,
+            l_seg_before=before.drawn[index].l_seg if before else None,
+            l_seg_after=drawn.l_seg,
+            l_feat_before=before.drawn[index].l_feat if before else None,
+            l_feat_after=drawn.l_feat,
+            teacher_accuracy=drawn.accuracy,
+        )
+        place.writer.write(item_id, drawn.image, drawn.label, facts, drawn.soft)
+
+
+def _write_trace(run: Run, trace: Trace, name: str) -> None:
+    write_json(run.folder / TRACES / f"{name}.json", asdict(trace))
+
+
+def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple[SetWriter, SetWriter | None]:
+    # What the generator is, not where it lies: a run that was moved is the same run. Settings are in the config.
+    weights = {key: value for key, value in generator.items() if key not in ("model", "settings")}
+    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {weights}")
+    space = run.train_data.space
+    guided = SetWriter(run.folder, digest, space)
+    if not run.config.synthesize.unguided_too:
+        return guided, None
+    return guided, SetWriter(run.folder / UNGUIDED, f"{digest}-{UNGUIDED}", space)
+
+
+def _distilled_part(run: Run) -> dict[str, Any]:
+    parts = {"name", "seed", "data", "teacher", "generator", "synthesize"}
+    apart = {"data": {"memory_gib", "root"}, "synthesize": {"trace_every"}}
+    return run.config.model_dump(mode="json", include=parts, exclude=apart)
+
+
+def _manifest(
+    run: Run, selection: Selection, bank: FeatureBank, generator: dict[str, Any], *, guided: bool
+) -> dict[str, Any]:
+    traces = read_traces(run.folder, "guided" if guided else UNGUIDED)
+    return {
+        "name": run.config.name if guided else f"{run.config.name}-{UNGUIDED}",
+        "config": run.config.model_dump(mode="json"),
+        "inputs": {
+            "data": run.train_data.name,
+            "data_digest": run.data_digest,
+            "num_masks": len(run.train_data.ids),
+            "selection": selection.method,
+        },
+        "models": {"generator": generator, "bank": dict(bank.provenance)},
+        "guided": guided,
+        "versions": versions(),
+        "commit": commit(),
+        "cost": {
+            "sampling_s": round(sum(trace.wall_s for trace in traces), 2),
+            "peak_memory_gib": round(peak_memory_gib(), 2),
+            "hardware": hardware(),
+        },
+    }

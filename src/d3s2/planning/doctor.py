@@ -1,0 +1,126 @@
+"""What this machine has, which models and data are found, what is missing and how to get it."""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants
+
+from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import autocast_dtype, hardware, versions
+from d3s2.data.catalogue import DATASETS
+from d3s2.data.inspection import DatasetReport, inspect_dataset
+from d3s2.generator import model_cards
+from d3s2.nets import network_cards
+from d3s2.pipeline.run import PRETRAINED
+
+SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
+
+
+@dataclass(frozen=True)
+class ModelFinding:
+    """One published model or network and whether it is in the local cache."""
+
+    model_id: str
+    part: str
+    licence: str
+    download_gib: float
+    found: bool
+    how_to_get: str
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What `d3s2 doctor` found."""
+
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+    devices: tuple[str, ...]
+    training_format: str
+    shipped: dict[str, bool]
+    extras: dict[str, bool]
+    cache: str
+    models: tuple[ModelFinding, ...]
+    networks: tuple[ModelFinding, ...]
+    datasets: dict[str, str]
+    dataset: DatasetReport | None
+
+    @property
+    def sound(self) -> bool:
+        """Whether what is needed offline is there, and the examined data set is whole."""
+        return all(self.shipped.values()) and (self.dataset is None or self.dataset.is_whole)
+
+    def as_text(self) -> str:
+        """For a person."""
+        lines = ["Machine", *(f"  {key:<12} {value}" for key, value in self.hardware.items())]
+        lines += [f"  {'devices':<12} {', '.join(self.devices)}", f"  {'trains in':<12} {self.training_format}"]
+        lines += ["Versions", "  " + ", ".join(f"{name} {number}" for name, number in self.versions.items())]
+        lines += ["Shipped networks", *(f"  {_mark(there)} {name}" for name, there in self.shipped.items())]
+        lines += ["Optional packages", *(f"  {_mark(there)} {name}" for name, there in self.extras.items())]
+        lines += [f"Parts of generators in {self.cache}", *_finding_lines(self.models)]
+        lines += [f"Segmentation networks in {self.cache}", *_finding_lines(self.networks)]
+        if not all(finding.found for finding in (*self.models, *self.networks)):
+            lines += [
+                "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
+                "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
+            ]
+        lines += ["Data sets (examine one with --dataset NAME --root DIR)"]
+        lines += [f"  {name:<14} {title}" for name, title in self.datasets.items()]
+        if self.dataset is not None:
+            lines += _dataset_lines(self.dataset)
+        return "\n".join(lines)
+
+
+def examine(dataset: str | None = None, root: Path | None = None, progress: Progress = SILENT) -> Examination:
+    """Looks at the machine, and at one data set where it is named; downloads nothing."""
+    format_ = autocast_dtype(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return Examination(
+        hardware=hardware(),
+        versions=versions(),
+        devices=("cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))),
+        training_format=str(format_ or torch.float32).removeprefix("torch."),
+        shipped={name: (PRETRAINED / name / "config.json").is_file() for name in SHIPPED_NETWORKS},
+        extras={"datasets": importlib.util.find_spec("datasets") is not None},
+        cache=constants.HF_HUB_CACHE,
+        models=tuple(_finding(card, model_cards.is_cached(card)) for card in model_cards.MODEL_CARDS.values()),
+        networks=tuple(_finding(card, network_cards.is_cached(card)) for card in network_cards.NETWORK_CARDS.values()),
+        datasets={name: known.title for name, known in DATASETS.items()},
+        dataset=None if dataset is None else inspect_dataset(dataset, root, progress=progress),
+    )
+
+
+def _finding(card: model_cards.ModelCard | network_cards.NetworkCard, found: bool) -> ModelFinding:
+    return ModelFinding(card.model_id, card.part, card.licence, card.download_gib, found, card.how_to_get)
+
+
+def _finding_lines(findings: Sequence[ModelFinding]) -> list[str]:
+    lines = []
+    for one in findings:
+        lines.append(
+            f"  {_mark(one.found)} {one.model_id}: {one.part}; licence {one.licence}; {one.download_gib:g} GiB"
+        )
+        if not one.found:
+            lines.append(f"      {one.how_to_get}")
+    return lines
+
+
+def _mark(there: bool) -> str:
+    return "[x]" if there else "[ ]"
+
+
+def _dataset_lines(report: DatasetReport) -> list[str]:
+    lines = [f"Data set {report.name}" + (f" in {report.root}" if report.root else "")]
+    for split in report.splits:
+        expected = "" if split.num_expected is None else f" of {split.num_expected}"
+        lines.append(
+            f"  {_mark(split.is_whole)} {split.split}: {split.num_found}{expected} pairs, {split.num_read} read"
+        )
+        lines += [f"      {problem}" for problem in split.problems]
+        if split.num_problems > len(split.problems):
+            lines.append(f"      ... and {split.num_problems - len(split.problems)} more")
+        if split.first_bad:
+            lines.append(f"      first bad file: {split.first_bad}")
+    return lines

@@ -1,0 +1,239 @@
+"""What a run will do and take, before it does it.
+
+The compact networks are tried out on this machine for a few steps; published ones are counted (see `flops`), so that a
+plan needs neither their weights nor a GPU.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from d3s2.data.catalogue import published_split
+from d3s2.evaluation.students import THREADS, num_workers, places_for
+from d3s2.generator.model_cards import MODEL_CARDS
+from d3s2.nets.network_cards import NETWORK_CARDS
+from d3s2.pipeline.config import ArchitectureConfig, RunConfig
+from d3s2.pipeline.fit_generator import new_compact
+from d3s2.pipeline.run import open_split
+from d3s2.planning.flops import (
+    ARCHITECTURE_TFLOP,
+    basis,
+    gpu_of,
+    image_s,
+    pixel_share,
+    seconds_on,
+    teacher_tflop,
+)
+from d3s2.planning.trials import denoise_s, generator_step_s, num_weights, unet_step_s
+from d3s2.selection.select import masks_for_ratio
+
+BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
+CHECKPOINT_COPIES = 5  # weights, their average, two moments of the optimiser, the fitted copy
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a plan.
+
+    Args:
+        estimated_s: None where nothing tells.
+        on_gpu: counted for a card (see `flops`) instead of measured here.
+    """
+
+    what: str
+    amount: str
+    estimated_s: float | None = None
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, for how long, and how much disk it takes.
+
+    Args:
+        models_gib: of the published models that the run names, part of `disk_gib`.
+        notes: what the estimates rest on.
+    """
+
+    name: str
+    device: str
+    steps: tuple[Step, ...]
+    models_gib: float
+    disk_gib: float
+    free_gib: float
+    notes: tuple[str, ...]
+
+    @property
+    def estimated_s(self) -> float:
+        """Seconds in all, over the steps that were measured here."""
+        return sum(step.estimated_s or 0.0 for step in self.steps if not step.on_gpu)
+
+    @property
+    def gpu_h(self) -> float:
+        """Hours in all, over the steps that were counted for a GPU."""
+        return sum(step.estimated_s or 0.0 for step in self.steps if step.on_gpu) / 3600
+
+    def as_text(self) -> str:
+        """For a person."""
+        lines = [f"Plan of '{self.name}' on {self.device}:"]
+        for step in self.steps:
+            spent = "-" if step.estimated_s is None else _duration(step.estimated_s)
+            spent += " GPU" if step.on_gpu else ""
+            lines.append(f"  {step.what:<22} {step.amount:<64} {spent:>12}")
+        if self.estimated_s or not self.gpu_h:
+            lines.append(f"  {'in all':<22} {'':<64} {_duration(self.estimated_s):>12}")
+        if self.gpu_h:
+            lines.append(f"  {'in all, on one GPU':<22} {'':<64} {f'{self.gpu_h:,.1f} h GPU':>12}")
+        models = f", of that {self.models_gib:.2f} GiB models from the hub" if self.models_gib else ""
+        lines.append(f"  disk: about {self.disk_gib:.2f} GiB{models}; {self.free_gib:.1f} GiB are free here")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How much there is of the data."""
+
+    num_all: int
+    num_test: int
+    num_classes: int
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> Plan:
+    """The plan of a run; reads no image, loads no published model, asks no network, trains nothing that is kept.
+
+    Where the folder of a known data set is not there, its published sizes are taken.
+
+    Args:
+        parts: of 'fit', 'distill', 'evaluate', in the order in which they run.
+    """
+    sizes = _sizes(config)
+    ratio, budget = config.select.ratio, config.select.num_masks
+    num_masks = masks_for_ratio(ratio, sizes.num_all) if ratio is not None else budget or 0
+    steps = _fit_steps(config, device, sizes)
+    if "distill" in parts:
+        steps = [
+            Step("census", f"{sizes.num_all:,} masks"),
+            Step("select", f"{num_masks:,} masks by {config.select.method}"),
+            *steps,
+            _synthesize_step(config, device, sizes, num_masks),
+        ]
+    if "evaluate" in parts:
+        steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
+    models_gib = sum((_download_gib(source) for source in _sources(config, parts)), start=0.0)
+    gpu_notes = basis(gpu_of(device)) if any(step.on_gpu for step in steps) else ()
+    return Plan(
+        name=config.name,
+        device=str(device),
+        steps=tuple(steps),
+        models_gib=models_gib,
+        disk_gib=models_gib + _written_bytes(config, device, sizes, num_masks) / 2**30,
+        free_gib=shutil.disk_usage(Path.cwd()).free / 2**30,
+        notes=(*sizes.notes, *gpu_notes),
+    )
+
+
+def _sizes(config: RunConfig) -> _Sizes:
+    data = config.data
+    train, test = (published_split(data.dataset, split) for split in (data.train, data.test))
+    if train is None or test is None or (data.root is not None and data.root.is_dir()):
+        train_data, test_data = (open_split(data, split) for split in (data.train, data.test))
+        return _Sizes(len(train_data.ids), len(test_data.ids), train_data.space.num_classes)
+    why = "data.root is not set" if data.root is None else f"there is no folder {data.root}"
+    note = f"Sizes of {data.dataset}: as published ({train[0]:,} and {test[0]:,} pairs), because {why}."
+    return _Sizes(train[0], test[0], train[1].num_classes, (note,))
+
+
+def _sources(config: RunConfig, parts: Sequence[str]) -> set[str]:
+    """Ids and folders of models that the run reads."""
+    settings = config.generator.settings
+    named = [config.teacher.source, *(settings.get(key) for key in ("model", "controlnet", "tiny_decoder"))]
+    if "evaluate" in parts:
+        named += [architecture.backbone for architecture in config.evaluate.architectures]
+    return {str(source) for source in named if source}
+
+
+def _download_gib(source: str) -> float:
+    card = MODEL_CARDS.get(source) or NETWORK_CARDS.get(source)
+    return card.download_gib if card else 0.0
+
+
+def _written_bytes(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> float:
+    height, width = config.data.size
+    soft = config.synthesize.soft
+    soft_bytes = 2 * soft.num_top / soft.cell_px**2 if soft else 0.0
+    written = 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes)
+    if config.generator.is_fitted_here and config.generator.tune is None:
+        written += CHECKPOINT_COPIES * 4 * num_weights(new_compact(config.generator, sizes.num_classes, 0, device)[0])
+    return written
+
+
+def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes) -> list[Step]:
+    steps = []
+    if config.teacher.source is None:
+        train = config.teacher.train
+        amount = f"compact U-Net, {train.iterations:,} iterations of {train.batch}"
+        step_s = unet_step_s(config, train, device, sizes.num_classes)
+        steps.append(Step("fit teacher", amount, train.iterations * step_s))
+    else:
+        steps.append(Step("load teacher", config.teacher.source))
+    seen = teacher_tflop(config)
+    pass_s = seconds_on(gpu_of(device), "segmentation", sizes.num_all * seen) if seen else None
+    steps.append(Step("feature bank", f"one pass over {sizes.num_all:,} pairs", pass_s, pass_s is not None))
+    fit, tune = config.generator.fit, config.generator.tune
+    if tune is not None:
+        start = config.generator.settings.get("controlnet", "new")
+        amount = f"ControlNet, {start}, on {config.generator.settings.get('model')}, {tune.steps} steps of {tune.batch}"
+        steps.append(Step("fit generator", amount))
+    elif config.generator.is_fitted_here:
+        model, autoencoder = new_compact(config.generator, sizes.num_classes, 0, device)
+        place = "" if autoencoder is None else f" on latents of {fit.autoencoder}"
+        amount = f"{num_weights(model) / 1e6:.1f} M weights{place}, {fit.steps:,} steps of {fit.batch}"
+        steps.append(Step("fit generator", amount, fit.steps * generator_step_s(config, model, autoencoder, device)))
+    else:
+        settings = config.generator.settings
+        named = [Path(settings[key]).name for key in ("model", "controlnet", "checkpoint") if settings.get(key)]
+        steps.append(Step("load generator", f"{config.generator.kind}: {', '.join(named)}"))
+    return steps
+
+
+def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> Step:
+    settings = config.synthesize
+    sets = 2 if settings.unguided_too else 1
+    sets_text = f"{num_masks:,} images x {sets - 1 + settings.candidates}"
+    amount = f"{sets_text}, {settings.steps} steps, guidance {settings.guidance.mode}"
+    if config.generator.kind != "compact":
+        one_s = image_s(config, gpu_of(device))
+        return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None)
+    # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
+    batches, factor = -(-num_masks // settings.batch), sets - 1 + 1.5 * settings.candidates
+    step_s = denoise_s(config, device, sizes.num_classes)
+    return Step("synthesize", amount, batches * settings.steps * factor * step_s)
+
+
+def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureConfig) -> Step:
+    settings, train = config.evaluate, architecture.protocol(config.evaluate.train)
+    count = len(settings.sets) * settings.seeds
+    amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
+    together = settings.devices_per_student
+    places = places_for(device, together)
+    if together > 1:
+        amount += f" on {together} devices"
+    if architecture.name == "compact-unet":
+        workers = num_workers(settings.workers, places)
+        part = train.model_copy(update={"batch": train.batch // together})
+        step_s = unet_step_s(config, part, device, sizes.num_classes, threads=THREADS)
+        return Step("evaluate", amount, count * train.iterations * step_s / workers)
+    tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
+    num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)
+    passes = 3 * train.iterations * train.batch + num_scores * sizes.num_test
+    return Step("evaluate", amount, count * seconds_on(gpu_of(device), "segmentation", passes * tflop), on_gpu=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

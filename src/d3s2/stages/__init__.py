@@ -1,1 +1,0 @@
-"""The corridor: census -> select -> fit -> synthesize -> evaluate -> report; each reads, computes, writes."""

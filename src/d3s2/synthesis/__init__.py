@@ -1,0 +1,1 @@
+"""Guided sampling: generator, teacher and energies make items."""

@@ -1,0 +1,77 @@
+"""The counted work of published networks is that of their shapes, without weights."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from d3s2.nets.fresh import ARCHITECTURES
+from d3s2.nets.network_cards import NETWORK_CARDS
+from d3s2.planning.flops import (
+    ARCHITECTURE_TFLOP,
+    CONTROLNET_TFLOP,
+    GPUS,
+    NETWORK_TFLOP,
+    TINY_DECODER_TFLOP,
+    UNET_TFLOP,
+    image_s,
+    seconds_on,
+)
+from d3s2.recipes import load_run
+
+
+def counted_tflop(forward: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward()
+    return counter.get_total_flops() / 1e12
+
+
+@pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t"])
+def test_architectures_are_counted_on_their_shapes(name: str) -> None:
+    with torch.device("meta"):
+        net = ARCHITECTURES[name](150).eval()
+        found = counted_tflop(lambda: net(torch.zeros(1, 3, 512, 512)).scores)
+    assert found == pytest.approx(ARCHITECTURE_TFLOP[name], abs=6e-4)
+
+
+def test_stable_diffusion_is_counted_on_its_shapes() -> None:
+    with torch.device("meta"):
+        unet, controlnet = UNet2DConditionModel(cross_attention_dim=768), ControlNetModel(cross_attention_dim=768)
+        latent, time, text = torch.zeros(1, 4, 64, 64), torch.zeros(1), torch.zeros(1, 77, 768)
+        condition, tiny = torch.zeros(1, 3, 512, 512), AutoencoderTiny()
+        found = [
+            counted_tflop(lambda: unet(latent, time, text)),
+            counted_tflop(lambda: controlnet(latent, time, text, controlnet_cond=condition)),
+            counted_tflop(lambda: tiny.decode(latent)),
+        ]
+    assert found == pytest.approx([UNET_TFLOP, CONTROLNET_TFLOP, TINY_DECODER_TFLOP], abs=6e-4)
+
+
+def test_every_student_but_the_measured_one_and_known_networks_are_counted() -> None:
+    assert {*ARCHITECTURE_TFLOP} == {*ARCHITECTURES} - {"compact-unet"}
+    assert {*NETWORK_TFLOP} <= {*NETWORK_CARDS}
+
+
+def test_the_share_for_segmentation_gives_the_step_that_it_comes_from() -> None:
+    v100 = next(gpu for gpu in GPUS if gpu.name == "V100")
+    step_tflop = 3 * 16 * ARCHITECTURE_TFLOP["mask2former-swin-s"]
+    assert seconds_on(v100, "segmentation", step_tflop) / 8 == pytest.approx(0.41, abs=0.01)
+
+
+def test_full_guidance_and_more_candidates_cost_more() -> None:
+    def cost(*overrides: str) -> float:
+        seconds = image_s(load_run("ade20k", overrides), GPUS[0])
+        assert seconds is not None
+        return seconds
+
+    plain = cost()
+    assert cost("synthesize.guidance.mode=full") > plain
+    assert plain < cost("synthesize.candidates=2") < 2 * plain
+    assert cost("synthesize.unguided_too=false") < plain
+    traces = [cost(f"synthesize.trace_every={every}") for every in (1, 5, 0)]
+    assert traces == sorted(traces, reverse=True)
+    assert cost("synthesize.guidance.every=1") > cost("synthesize.guidance.every=2")
+    assert cost("data.size=[256, 256]") == pytest.approx(plain / 4)
+    assert image_s(load_run("ade20k", ["teacher.source=some/folder"]), GPUS[0]) is None
