@@ -2,7 +2,7 @@
 
     python benchmarks/keep.py runs/camvid        writes benchmarks/camvid_<hardware>_<date>.json, copies the gallery
     python benchmarks/keep.py runs/camvid-grid --judged runs/camvid      the same from an ablation along budgets
-    python benchmarks/keep.py --tables           writes the tables anew, from the latest file of each
+    python benchmarks/keep.py --tables           writes tables and curves anew, from the latest file of each
 
 A kept file is results.json with the judges, the cost of guidance and of each stage beside it. Of an ablation along
 budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each record of `sets` says its share of the masks as
@@ -12,21 +12,26 @@ budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each record 
 import argparse
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from d3s2.base.files import read_json, write_json, write_text
-from d3s2.report.ablation import read_ablation
+from d3s2.report.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.report.comparisons import budget_figure
-from d3s2.report.records import set_title
+from d3s2.report.records import SetResult, set_title
+from d3s2.report.tables import measured
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURES = ROOT / "docs" / "images"
 RUNS = ("scenes", "camvid", "ccp")
 GRID = "ablation-test.json"
 LEAST = 0.005  # of a share that others are told as factors of: 0.1 is not five times 0.02
 PAGES = ("README.md", "docs/results.md")
+OF_RESULT = {field.name for field in fields(SetResult)}
+OF_ABLATION = [field.name for field in fields(Ablation) if field.name != "rows"]
 
 
 def keep(folder: Path, judged: Path | None = None) -> Path:
@@ -42,18 +47,28 @@ def keep(folder: Path, judged: Path | None = None) -> Path:
     machine = re.sub(r"[^a-z0-9]+", "-", f"{hardware.get('gpu') or hardware['cpu']} {hardware['cores']} cores".lower())
     path = ROOT / "benchmarks" / f"{name}_{machine.strip('-')}_{results['date'][:10]}.json"
     write_json(path, results)
-    pictures = ROOT / "docs" / "images"
-    pictures.mkdir(parents=True, exist_ok=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
     if (evaluated / "gallery.png").exists():
         with Image.open(evaluated / "gallery.png") as gallery:  # 256 colours are a third of the bytes
-            gallery.quantize(256).save(pictures / f"gallery_{name}.png", optimize=True)
-    if grid.exists():
-        found = read_ablation(grid)
-        for student in found.students:
-            figure = budget_figure(found, student)
-            if figure is not None:
-                figure.savefig(pictures / f"budgets_{name}_{student}.png", dpi=160)
+            gallery.quantize(256).save(PICTURES / f"gallery_{name}.png", optimize=True)
+    draw_budgets(results)
     return path
+
+
+def draw_budgets(results: dict[str, Any]) -> None:
+    """Writes the curves along budgets of a kept grid, a picture a student; none where there are no budgets."""
+    rows = [row for row in results["sets"] if "budget" in row]
+    found = Ablation(tuple(map(_ablation_row, rows)), **{key: results[key] for key in OF_ABLATION})
+    for student in found.students:
+        figure = budget_figure(found, student)
+        if figure is not None:
+            figure.savefig(PICTURES / f"budgets_{results['config']['name']}_{student}.png", dpi=160)
+
+
+def _ablation_row(row: dict[str, Any]) -> AblationRow:
+    kept = {key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in row if key in OF_RESULT}
+    axis = REFERENCE if row["name"] == "all" else "budget"
+    return AblationRow(axis, "", (), row["budget"], None, None, SetResult(**kept))
 
 
 def of_budgets(ablation: dict[str, Any]) -> dict[str, Any]:
@@ -79,8 +94,8 @@ def table(path: Path, full: bool, up: str) -> str:
         cells = (
             set_title(row["name"]),
             f"{row['items']:,}",
-            f"{100 * row['miou_mean']:.1f} ± {100 * (row['miou_std'] or 0):.1f}",
-            f"{100 * row['tail_miou_mean']:.1f} ± {100 * (row['tail_miou_std'] or 0):.1f}",
+            measured(row["miou_mean"], row["miou_std"]),
+            measured(row["tail_miou_mean"], row["tail_miou_std"]),
             f"× {row['miou_mean'] / random:.2f}" if random else "-",
         )
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
@@ -118,7 +133,7 @@ def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
 def _measured(row: dict[str, Any] | None, random: dict[str, Any] | None, score: str) -> str:
     if row is None or row[f"{score}_mean"] is None:
         return "-"
-    text = f"{100 * row[f'{score}_mean']:.1f} ± {100 * (row[f'{score}_std'] or 0):.1f}"
+    text = measured(row[f"{score}_mean"], row[f"{score}_std"])
     if random is None or random is row or (random[f"{score}_mean"] or 0) < LEAST:
         return text
     return f"{text} (× {row[f'{score}_mean'] / random[f'{score}_mean']:.2f})"
@@ -132,18 +147,36 @@ def _caption(path: Path, results: dict[str, Any], up: str) -> str:
     trained = " and ".join(f"a {student} after {iterations:,} iterations" for student, iterations in students)
     return (
         f"*{config['name']}* at {size} px, {results['dataset']}: mean ± deviation over {len(row['seeds'])} seeds of "
-        f"{trained}; tail: the rarest third of the classes. {where}"
+        f"{trained}; tail: the rarest third of the classes. {_recounted(results)}{where}"
     )
+
+
+def _recounted(results: dict[str, Any]) -> str:
+    """What a reader must know of a kept file that was counted anew (recount.py)."""
+    anew = results.get("recounted", {})
+    if not anew.get("rows_changed"):
+        return ""
+    return (
+        f"Means are over the {anew['num_classes']} classes that a test mask holds, counted anew on {anew['date']}: "
+        f"{anew['rows_changed']} of {len(results['sets'])} rows changed, and a tail "
+        "deviation that cannot be told is left out. "
+    )
+
+
+def latest(name: str) -> Path:
+    """The latest kept file of a recipe."""
+    return max((ROOT / "benchmarks").glob(f"{name}_*.json"), key=lambda path: read_json(path)["date"])
 
 
 def write_tables() -> None:
     """Replaces what stands between the markers of the pages: `table:NAME`, or `table:NAME:full` for all of a grid."""
+    for name in RUNS:
+        draw_budgets(read_json(latest(name)))
     for page in PAGES:
         text, up = (ROOT / page).read_text(), "../" * page.count("/")
         for name in RUNS:
-            kept = sorted((ROOT / "benchmarks").glob(f"{name}_*.json"), key=lambda path: read_json(path)["date"])
-            for marker in (name, f"{name}:full") if kept else ():
-                new = f"<!-- table:{marker} -->\n{table(kept[-1], marker != name, up)}\n<!-- /table -->"
+            for marker in (name, f"{name}:full"):
+                new = f"<!-- table:{marker} -->\n{table(latest(name), marker != name, up)}\n<!-- /table -->"
                 pattern = rf"<!-- table:{marker} -->.*?<!-- /table -->"
                 text = re.sub(pattern, lambda _, new=new: new, text, flags=re.DOTALL)
         write_text(ROOT / page, text)

@@ -1,12 +1,16 @@
 """The method as a library: what the command line does, with plain arguments, results as records."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import torch
+
+from d3s2.base.errors import out_of_memory
 from d3s2.base.files import locked
+from d3s2.base.launch import meeting
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import is_first_process, pick_device
+from d3s2.base.runtime import is_first_process, pick_device, within_cores
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import evaluate as evaluate_run
@@ -80,9 +84,21 @@ def opened(
 ) -> Iterator[Run]:
     """The run in the folder `out`, held for this process; where `joined`, for those too that were launched with it."""
     config = recipe if isinstance(recipe, RunConfig) else load_run(recipe, overrides)
-    chosen = pick_device(device)
-    if joined and not is_first_process():
-        yield Run(config, Path(out), chosen, progress)
-        return
-    with locked(Path(out)):
-        yield open_run(config, Path(out), chosen, progress)
+    try:
+        with _opened(config, Path(out), pick_device(device), progress, joined) as run:
+            yield run
+    except Exception as error:
+        named = out_of_memory(error)
+        if named is None:
+            raise
+        raise named from None
+
+
+@contextmanager
+def _opened(config: RunConfig, out: Path, device: torch.device, progress: Progress, joined: bool) -> Iterator[Run]:
+    with within_cores(progress), meeting(device) if joined else nullcontext():
+        if joined and not is_first_process():
+            yield Run(config, out, device, progress)
+            return
+        with locked(out):
+            yield open_run(config, out, device, progress)

@@ -1,345 +1,40 @@
-"""The one door: `d3s2 COMMAND`. Exit status 0 done, 1 the work failed, 2 the call was wrong."""
+"""The one door: `d3s2 COMMAND`. Exit status 0 done, 1 the work failed, 2 the call was wrong, 130 and 143 stopped.
 
-import json
+Imports next to nothing, so that even a Ctrl-C while commands are imported ends in a sentence.
+"""
+
 import os
-import shlex
 import sys
-from contextlib import AbstractContextManager
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
 
-import typer
-
-from d3s2 import __version__
-from d3s2.api import opened
-from d3s2.base.errors import D3S2Error
-from d3s2.base.files import locked
-from d3s2.base.progress import SILENT
-from d3s2.base.runtime import is_first_process, pick_device, stopwatch
-from d3s2.pipeline.ablate import Grid, ablate, plan_ablation
-from d3s2.pipeline.config import RunConfig
-from d3s2.pipeline.distill import distill_run
-from d3s2.pipeline.evaluate import evaluate
-from d3s2.pipeline.fit import fit_everything
-from d3s2.pipeline.report import write_report
-from d3s2.pipeline.run import Run
-from d3s2.pipeline.select import select
-from d3s2.pipeline.variants import AXES, plan_variants
-from d3s2.planning.doctor import examine
-from d3s2.planning.plan import make_plan
-from d3s2.recipes import load_run
-from d3s2.report.ablation import ablation_table
-from d3s2.report.tables import results_table, to_markdown
-from d3s2.selection.picks import explain
-from d3s2.store.export import export as export_set
-from d3s2.store.verify import Verification
-from d3s2.store.verify import verify as verify_set
-from d3s2.terminal import progress_for_people
-
-INTERRUPTED = 130  # exit status after Ctrl-C
-
-app = typer.Typer(
-    name="d3s2",
-    help="Distils a segmentation data set into a small synthetic one.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Recipe = Annotated[str, typer.Argument(help="Name of a recipe (scenes, camvid, ccp ...) or path of a run.yaml.")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Changes of the config, for example select.ratio=0.05 data.root=DIR.")
-]
-Out = Annotated[Path, typer.Option(help="Folder of the run; one that is there is gone on with.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: the best there is.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the run; default: the recipe's.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan: items, steps, estimated time, disk.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object on standard output.")]
-
-
-@app.command()
-def demo(
-    out: Out = Path("runs/demo"),
-    fit: Annotated[bool, typer.Option("--fit", help="Fit teacher and generator anew (about half an hour).")] = False,
-    device: Device = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """The whole method offline on `scenes`: minutes on two cores, ends with a page to look at."""
-    overrides = ["teacher.source=null", "generator.settings={}"] if fit else []
-    _work("scenes", overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
-
-
-@app.command()
-def distill(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    device: Device = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Census, select, fit or load, synthesize: makes the distilled set."""
-    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",))
-
-
-@app.command(name="evaluate")
-def evaluate_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    device: Device = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Students on random / balanced / distilled / all real; distils first where that is not done."""
-    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
-
-
-@app.command(name="ablate")
-def ablate_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/ablation"),
-    axis: Annotated[
-        list[str] | None, typer.Option(help=f"What to vary: {', '.join(AXES)}; may be repeated. Default: parts.")
-    ] = None,
-    vary: Annotated[
-        list[str] | None, typer.Option(help="A free axis, for example synthesize.steps=12,24; may be repeated.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="What students are scored on: choose on val, report on test.")] = "val",
-    device: Device = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
-    config = _config(recipe, overrides, seed)
-    grid, chosen = Grid(config, plan_variants(config, axis or (), vary or ()), split), pick_device(device)
-    if dry_run:
-        plan = plan_ablation(grid, chosen)
-        _print_json(asdict(plan)) if as_json else _print(plan.as_text())
-        return
-    with locked(out):
-        found = ablate(grid, out, chosen, progress_for_people(), _called())
-    if as_json:
-        _print_json(asdict(found))
-    else:
-        _print(f"{to_markdown(ablation_table(found))}\nThe tables are {out}/ablation-{split}.*")
-
-
-@app.command(name="census")
-def census_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    as_json: AsJson = False,
-) -> None:
-    """Counts the pixels of each class in each mask."""
-    with _opened(recipe, overrides, out, None, None) as run:
-        census = run.census
-    counts = dict(zip(census.class_names, (int(count) for count in census.images_per_class), strict=True))
-    if as_json:
-        _print_json({"masks": len(census.ids), "masks_per_class": counts})
-        return
-    for name, count in sorted(counts.items(), key=lambda pair: -pair[1]):
-        _print(f"{name:<24} {count:>8} masks  {100 * count / len(census.ids):6.2f} %")
-
-
-@app.command(name="select")
-def select_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    seed: Seed = None,
-    show: Annotated[bool, typer.Option("--explain", help="For each mask the class it was taken for.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Chooses the masks."""
-    with _opened(recipe, overrides, out, None, seed) as run:
-        selection = select(run)
-    if as_json:
-        _print_json(asdict(selection))
-    elif show:
-        _print(explain(selection))
-    else:
-        _print("\n".join(selection.ids))
-
-
-@app.command(name="fit")
-def fit_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    device: Device = None,
-    seed: Seed = None,
-    half: Annotated[bool, typer.Option("--half", help="Store weights in float16, as shipped weights are.")] = False,
-    dry_run: DryRun = False,
-) -> None:
-    """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
-    if dry_run:
-        _print(make_plan(_config(recipe, overrides, seed), pick_device(device), ("fit",)).as_text())
-        return
-    with _opened(recipe, overrides, out, device, seed, joined=True) as run:
-        fit_everything(run, half=half)
-    if is_first_process():
-        _print(f"Models are in {run.models}")
-
-
-@app.command(name="synthesize")
-def synthesize_command(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    out: Out = Path("runs/run"),
-    device: Device = None,
-    seed: Seed = None,
-) -> None:
-    """Makes the images for the chosen masks."""
-    with _opened(recipe, overrides, out, device, seed) as run:
-        distill_run(run)
-    _print(f"The distilled set is in {out}")
-
-
-@app.command(name="report")
-def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:
-    """Writes the page again, from what is on disk."""
-    _print(f"The page is {write_report(folder, pick_device(device), progress_for_people())}")
-
-
-@app.command(name="verify")
-def verify_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")], as_json: AsJson = False
-) -> None:
-    """Checks a distilled set: every file, digest, label value, provenance."""
-    found = verify_set(folder, progress=progress_for_people())
-    if as_json:
-        _print_json({**asdict(found), "sound": found.sound})
-    else:
-        _print(_verified(found))
-    if not found.sound:
-        raise typer.Exit(1)
-
-
-@app.command(name="export")
-def export_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")],
-    to: Annotated[Path, typer.Option(help="Folder to write.")],
-    format: Annotated[str, typer.Option(help="hf, or ade20k.")] = "hf",  # noqa: A002
-) -> None:
-    """Writes a distilled set for `datasets.load_dataset` (hf) or for MMSegmentation and transformers (ade20k)."""
-    _print(f"Written to {export_set(folder, to, format, progress_for_people())}")
-
-
-@app.command()
-def doctor(
-    dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where it lies.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """What this machine has, which models and data are found, what is missing and how to get it."""
-    found = examine(dataset, root, progress_for_people())
-    if as_json:
-        _print_json(asdict(found))
-    else:
-        _print(found.as_text())
-    if not found.sound:
-        raise typer.Exit(1)
-
-
-@app.callback(invoke_without_command=True)
-def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Distils a segmentation data set into a small synthetic one."""
-    if version:
-        _print(f"d3s2 {__version__}")
-        raise typer.Exit
+from d3s2.base.signals import INTERRUPTED, TERMINATED, leaving_at_once, sentence_of
 
 
 def main() -> None:
     """Runs the command line; every known failure is one sentence on standard error."""
-    try:
-        app()
-    except D3S2Error as error:
-        sys.exit(_complain(str(error), error.exit_status))
-    except SystemExit as leaving:
-        if leaving.code != INTERRUPTED:  # what typer makes of Ctrl-C
-            raise
-        sys.exit(_complain("Stopped. The same call goes on from here.", INTERRUPTED))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except MemoryError:
-        sys.exit(_complain("Out of memory: lower synthesize.batch, evaluate.workers or data.size.", 1))
-    except Exception as error:
-        if os.environ.get("D3S2_DEBUG"):
-            raise
-        kind = " ".join(f"{type(error).__name__}: {error}".split())
-        sys.exit(_complain(f"Unexpected error ({kind}): a defect; run again with D3S2_DEBUG=1 and report it.", 1))
+    with leaving_at_once():
+        from d3s2.base.errors import D3S2Error, out_of_memory
 
+        try:
+            from d3s2.commands import app
 
-def _work(
-    recipe: str,
-    overrides: list[str] | None,
-    out: Path,
-    device: str | None,
-    seed: int | None,
-    dry_run: bool,
-    as_json: bool,
-    parts: tuple[str, ...],
-) -> None:
-    if dry_run:
-        plan = make_plan(_config(recipe, overrides, seed), pick_device(device), parts)
-        _print_json(asdict(plan)) if as_json else _print(plan.as_text())
-        return
-    with _opened(recipe, overrides, out, device, seed) as run, stopwatch() as watch:
-        results = None
-        if "evaluate" in parts:
-            results = evaluate(run, _called())
-        else:
-            distill_run(run)
-        page = write_report(run.folder, run.device, run.progress)
-    if as_json:
-        table = asdict(results) if results is not None else None
-        _print_json({"folder": str(out), "page": str(page), "wall_s": round(watch.wall_s, 1), "results": table})
-        return
-    if results is not None:
-        _print(to_markdown(results_table(results)))
-    _print(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}")
-
-
-def _opened(
-    recipe: str, overrides: list[str] | None, out: Path, device: str | None, seed: int | None, joined: bool = False
-) -> AbstractContextManager[Run]:
-    progress = progress_for_people() if is_first_process() else SILENT
-    return opened(_config(recipe, overrides, seed), out, (), device, progress, joined=joined)
-
-
-def _config(recipe: str, overrides: list[str] | None, seed: int | None) -> RunConfig:
-    return load_run(recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
-
-
-def _called() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _verified(found: Verification) -> str:
-    lines = [*found.problems, *(f"{name}: belongs to no item" for name in found.extra_files)]
-    hidden = found.num_problems - len(found.problems)
-    if hidden:
-        lines.append(f"... and {hidden} problems more")
-    verdict = "sound" if found.sound else f"{found.num_problems + len(found.extra_files)} problems"
-    return "\n".join([*lines, f"{found.folder}: {found.num_items} items, {found.num_files} files: {verdict}"])
-
-
-def _print(text: str) -> None:
-    print(text)  # noqa: T201
-
-
-def _print_json(content: Any) -> None:
-    _print(json.dumps(content, indent=2, sort_keys=True, default=str))
+            app()
+        except D3S2Error as error:
+            sys.exit(_complain(str(error), error.exit_status))
+        except SystemExit as leaving:
+            if leaving.code not in (INTERRUPTED, TERMINATED):  # the first is what typer makes of Ctrl-C
+                raise
+            sys.exit(_complain(sentence_of(leaving.code), leaving.code))
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except Exception as error:
+            named = out_of_memory(error)
+            if named is not None:
+                sys.exit(_complain(str(named), named.exit_status))
+            if os.environ.get("D3S2_DEBUG"):
+                raise
+            kind = " ".join(f"{type(error).__name__}: {error}".split())
+            sys.exit(_complain(f"Unexpected error ({kind}): a defect; run again with D3S2_DEBUG=1 and report it.", 1))
 
 
 def _complain(text: str, exit_status: int) -> int:

@@ -9,7 +9,8 @@
 | boundary       | G_d, P_d | pixels of a true or predicted class at most d px from its contour     |
 | boundary iou   | BIoU_c   | sum of G_d and P_d in common / sum of G_d or P_d, over all images     |
 
-A class that is neither in the truth nor predicted has no IoU (NaN) and does not count in any mean.
+The classes of the ground truth decide which count: a class that no scored pixel has in truth has no IoU (NaN) and
+counts in no mean. Whoever predicts it all the same misses the class that is there, which costs that one's union alone.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 from d3s2.base.train_ids import IGNORE
 
 BOUNDARY_SHARE = 0.02  # of the image's diagonal
+RULE = "classes of the truth"  # which count; part of the digests under which scores are kept
 OUTSIDE = -1.0  # label of what lies beyond the picture: its edge is a contour
 
 
@@ -37,14 +39,14 @@ def confusion_matrix(
 
 
 def iou_per_class(confusion: Int64[np.ndarray, "c c"]) -> Float64[np.ndarray, " c"]:
-    """Intersection over union of each class in 0..1; NaN for a class on neither side."""
-    hit = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hit
-    return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
+    """Intersection over union of each class in 0..1; NaN for a class that the truth does not hold."""
+    hit, true = np.diag(confusion).astype(np.float64), confusion.sum(axis=1)
+    union = confusion.sum(axis=0) + true - hit
+    return np.divide(hit, union, out=np.full_like(hit, np.nan), where=true > 0)
 
 
 def mean_iou(confusion: Int64[np.ndarray, "c c"], classes: Sequence[int] | None = None) -> float:
-    """Mean IoU in 0..1 over `classes` (default all) that have one; NaN where none has."""
+    """Mean IoU in 0..1 over those of `classes` (default all) that the truth holds; NaN where it holds none."""
     iou = iou_per_class(confusion)
     return _mean(iou if classes is None else iou[list(classes)])
 
@@ -94,14 +96,14 @@ def _largest_around(labels: Tensor, distance_px: int) -> Tensor:
 
 
 def boundary_iou_per_class(counts: Int64[np.ndarray, "3 c"]) -> Float64[np.ndarray, " c"]:
-    """Boundary IoU of each class in 0..1 from `boundary_counts`; NaN for a class on neither side."""
+    """Boundary IoU of each class in 0..1 from `boundary_counts`; NaN for a class that the truth does not hold."""
     shared, true, predicted = counts.astype(np.float64)
     union = true + predicted - shared
-    return np.divide(shared, union, out=np.full_like(shared, np.nan), where=union > 0)
+    return np.divide(shared, union, out=np.full_like(shared, np.nan), where=true > 0)
 
 
 def mean_boundary_iou(counts: Int64[np.ndarray, "3 c"]) -> float:
-    """Mean boundary IoU in 0..1 over the classes that have one; NaN where none has."""
+    """Mean boundary IoU in 0..1 over the classes that the truth holds; NaN where it holds none."""
     return _mean(boundary_iou_per_class(counts))
 
 

@@ -1,10 +1,11 @@
 """What a wrong call or wrong data gets: one sentence, an exit status, no stack trace. By their text."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from tiny_run import TINY, call, distil
@@ -60,6 +61,31 @@ def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "Key 'synthesize.guidance.mode': input should be 'fast', 'full' or 'both', got 'slow'." in said(capsys)
 
 
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("teacher.train.width=9", "Key 'teacher.train.width': input should be a multiple of 8, got 9."),
+        ("evaluate.train.width=3", "Key 'evaluate.train.width': input should be a multiple of 8, got 3."),
+        ("generator.fit.channels=[]", "Key 'generator.fit.channels': needs at least one value, got []."),
+        ("generator.fit.channels=[16, 16]", "channels.0': input should be a multiple of 32, got 16."),
+        ("data.memory_gib=.inf", "Key 'data.memory_gib': input should be a finite number, got inf."),
+        ("generator.fit.lr=.nan", "Key 'generator.fit.lr': input should be a finite number, got nan."),
+        ("generator.fit.lr=1.0e+30", "Key 'generator.fit.lr': input should be less than or equal to 1, got 1e+30."),
+        ("synthesize.guidance.strength=1.0e+30", "guidance.strength': input should be less than or equal to 100, got"),
+        (
+            "synthesize.guidance_scale=.inf",
+            "Key 'synthesize.guidance_scale': input should be a finite number, got inf.",
+        ),
+        ("select.class_weights={road: .inf}", "class_weights.road': input should be a finite number, got inf."),
+        ("teacher.train.zoom=[0.5, .inf]", "Key 'teacher.train.zoom.1': input should be a finite number, got inf."),
+        ("seed=1e40", "Key 'seed': input should be"),
+    ],
+)
+def test_a_number_that_no_network_takes(capsys: pytest.CaptureFixture[str], word: str, sentence: str) -> None:
+    assert call("distill", "scenes", word, "--dry-run", "--device", "cpu") == 2
+    assert sentence in said(capsys)
+
+
 def test_an_override_without_a_value(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert distil(tmp_path / "run", "seed") == 2
     assert "Override 'seed' is not of the form key=value" in said(capsys)
@@ -85,7 +111,8 @@ def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_a_missing_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert call("distill", "camvid", f"data.root={tmp_path / 'nowhere'}", "--out", str(tmp_path / "run")) == 1
-    assert "nowhere" in said(capsys)
+    text = said(capsys)
+    assert "nowhere; give the folder of the data set as its root (data.root=FOLDER" in text
 
 
 def test_a_data_set_without_its_root(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -143,6 +170,46 @@ def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "there is no compact generator here; make one with `d3s2 fit`." in said(capsys)
 
 
+def test_a_rank_without_a_group_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert call("fit", "scenes", *TINY, "--out", str(tmp_path / "run"), "--device", "cpu") == 2
+    assert "The environment says that this process is one of a group (RANK=1), but not of which (" in said(capsys)
+
+
+def too_much_memory_on_a_cpu() -> None:
+    torch.empty(1 << 50)
+
+
+def too_much_memory_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 12.34 GiB. GPU 0 has a total capacity of")
+
+
+def too_much_memory_of_python() -> None:
+    bytearray(1 << 60)
+
+
+@pytest.mark.parametrize(
+    ("happens", "sentence"),
+    [
+        (too_much_memory_on_a_cpu, "d3s2: Out of memory (4194304.00 GiB more were asked for): lower synthesize.batch,"),
+        (too_much_memory_on_a_gpu, "d3s2: Out of memory on the GPU (12.34 GiB more were asked for): lower"),
+        (too_much_memory_of_python, "d3s2: Out of memory: lower synthesize.batch, generator.fit.batch,"),
+    ],
+)
+def test_too_little_memory(
+    happens: Callable[[], None],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("d3s2.pipeline.distill.distill_run", lambda _: happens())
+    assert distil(tmp_path / "run") == 1
+    assert said(capsys).startswith(sentence)
+
+
 def test_a_full_disk_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
@@ -150,14 +217,14 @@ def test_a_full_disk_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert "/dev/full" in said(capsys)
 
 
-def test_ctrl_c_says_that_the_same_call_goes_on(
+def test_ctrl_c_says_that_the_same_call_resumes(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt  # what Ctrl-C is to Python; a signal may be ignored where tests run in the background
 
-    monkeypatch.setattr(sys.modules["d3s2.cli"], "write_report", interrupt)
+    monkeypatch.setattr("d3s2.pipeline.report.write_report", interrupt)
     assert distil(tmp_path / "run") == 130
-    assert said(capsys) == "d3s2: Stopped. The same call goes on from here."
+    assert said(capsys) == "d3s2: Stopped. The same call resumes from here."
     monkeypatch.undo()
     assert distil(tmp_path / "run") == 0

@@ -58,11 +58,14 @@ def test_the_filter_equals_a_loop_over_pixels(tau: float) -> None:
     assert (found == IGNORE).sum() > (masks == IGNORE).sum()
 
 
-def test_a_class_without_a_real_pixel_keeps_its_own() -> None:
-    scores, _ = scores_and_masks(3)
-    masks = torch.full((5, 7, 9), ABSENT, dtype=torch.uint8)
+def test_a_class_without_a_real_pixel_loses_all_its_own_as_in_freemask() -> None:
+    """FreeMask's mean loss of such a class is sum / (pixels + 1e-5) = 0, which every loss exceeds."""
+    scores, masks = scores_and_masks(3)
+    masks[:, :3] = ABSENT
     means = LossSums.empty(NUM_CLASSES).seen(*scores_and_masks(2)).means()
-    assert torch.equal(without_doubtful(masks, scores, means, 0.01), masks)
+    found = without_doubtful(masks, scores, means, 1e6)
+    assert (found[:, :3] == IGNORE).all()
+    assert torch.equal(found[:, 3:], masks[:, 3:])
 
 
 def test_ignored_pixels_cost_nothing_and_stay_ignored() -> None:

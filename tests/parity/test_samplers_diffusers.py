@@ -76,11 +76,13 @@ def test_ddim_equals_diffusers_for_trailing_steps_and_zero_terminal_snr() -> Non
     torch.testing.assert_close(ours(ddim, scheduler, 20), expected, **TOLERANCE)
 
 
-def test_ddim_with_fresh_noise_equals_diffusers() -> None:
-    scheduler = DDIMScheduler(**STABLE_DIFFUSION, clip_sample=False)
-    expected = walked(scheduler, 20, noise_of, eta=0.6, generator=torch.Generator().manual_seed(3))
+@pytest.mark.parametrize("eta", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("to_one", [True, False])
+def test_ddim_with_fresh_noise_equals_diffusers(eta: float, to_one: bool) -> None:
+    scheduler = DDIMScheduler(**STABLE_DIFFUSION, clip_sample=False, set_alpha_to_one=to_one)
+    expected = walked(scheduler, 20, noise_of, eta=eta, generator=torch.Generator().manual_seed(3))
     rng = torch.Generator().manual_seed(3)
-    found = ours(ddim, scheduler, 20, eta=0.6, fresh_noise=lambda: torch.randn(START.shape, generator=rng))
+    found = ours(ddim, scheduler, 20, eta=eta, fresh_noise=lambda: torch.randn(START.shape, generator=rng))
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_run import TINY, call
 
-from d3s2.generator.guidance import Mode
+from d3s2.generator.names import Mode
 from d3s2.pipeline.ablate import Grid, plan_ablation
 from d3s2.pipeline.variants import AXES, folder_name, plan_variants
 from d3s2.recipes import load_run
@@ -100,7 +100,7 @@ def test_budgets_compare_every_set_of_the_recipe_with_random_images_of_their_own
 def test_the_same_images_serve_every_weight_of_soft_labels() -> None:
     base = load_run("scenes", ["evaluate.seeds=2", "evaluate.sets=[random]"])
     grid = Grid(base, plan_variants(base, ("soft",), ()), "val")
-    assert list(grid.runs) == ["soft.cell_px=4+soft.num_top=4"]
+    assert list(grid.runs) == ["soft.num_top=4"]
     amounts = {step.what: step.amount for step in plan_ablation(grid, torch.device("cpu")).steps}
     assert amounts["evaluate"] == "10 students, scored on val"
 

@@ -6,21 +6,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import d3s2
-from d3s2.base.errors import DataError
-from d3s2.data.census import MaskCensus
+from d3s2.base.errors import DataError, StoreError
+from d3s2.data.census import MaskCensus, MaskCount
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.pipeline.census import BAD_FILE, CENSUS_FILE, read_bad, take_census
+from d3s2.pipeline.census import BAD_FILE, CENSUS_FILE, count_items, read_bad, take_census
 
 SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
 VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
@@ -54,11 +57,17 @@ def assert_equal(one: MaskCensus, other: MaskCensus) -> None:
     assert (one.layouts == other.layouts).all()
 
 
-def damage_unseen(path: Path) -> None:
-    """Breaks a file so that its size and time stay: whoever reads it again fails."""
-    stat = path.stat()
-    path.write_bytes(bytes(stat.st_size))
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids whose masks are read, as they are."""
+    ids: list[str] = []
+
+    def counting(dataset: SegmentationDataset, some: Sequence[str]) -> list[MaskCount | str]:
+        ids.extend(some)
+        return count_items(dataset, some)
+
+    monkeypatch.setattr("d3s2.pipeline.census.count_items", counting)
+    return ids
 
 
 def test_the_census_equals_a_loop_over_classes(tmp_path: Path):
@@ -85,29 +94,28 @@ def test_processes_give_the_same_census(tmp_path: Path):
     assert_equal(take_census(small, tmp_path / "small", workers=2), take_census(small, tmp_path / "small alone"))
 
 
-def test_only_changed_masks_are_read_again(tmp_path: Path):
+def test_only_changed_masks_are_read_again(tmp_path: Path, counted: list[str]):
     folder = tmp_path / "masks"
     dataset = some_masks(folder, 30)
     before = take_census(dataset, tmp_path / "cache")
-    for path in folder.iterdir():
-        if path.stem != "0007":
-            damage_unseen(path)
+    counted.clear()
     Image.fromarray(np.full((20, 20), 4, dtype=np.uint8)).save(folder / "0007.png")
     after = take_census(dataset_of(folder), tmp_path / "cache")
+    assert counted == ["0007"]
     others = [position for position in range(30) if position != 7]
     assert_equal(after.rows(others), before.rows(others))
     assert after.pixels[[7]].toarray().tolist() == [[0, 0, 0, 0, 400]]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [CENSUS_FILE]
 
 
-def test_masks_that_come_and_go_leave_the_others_counted(tmp_path: Path):
+def test_masks_that_come_and_go_leave_the_others_counted(tmp_path: Path, counted: list[str]):
     folder = tmp_path / "masks"
     before = take_census(some_masks(folder, 10), tmp_path / "cache")
-    for path in folder.iterdir():
-        damage_unseen(path)
+    counted.clear()
     (folder / "0003.png").unlink()
     Image.fromarray(np.full((2, 2), 1, dtype=np.uint8)).save(folder / "0000a.png")
     after = take_census(dataset_of(folder), tmp_path / "cache")
+    assert counted == ["0000a"]
     assert after.ids == ("0000", "0000a", "0001", "0002", *(f"{index:04d}" for index in range(4, 10)))
     assert_equal(after.rows([0, 2, 3]), before.rows([0, 1, 2]))
 
@@ -275,8 +283,33 @@ def test_a_damaged_cache_is_named(tmp_path: Path):
     take_census(dataset, tmp_path / "cache")
     path = tmp_path / "cache" / CENSUS_FILE
     path.write_bytes(b"PAR1 no parquet")
-    with pytest.raises(OSError, match=r"census\.parquet: cannot be read .* delete it to have it counted again\.$"):
+    with pytest.raises(OSError, match=r"census\.parquet: cannot be read .* delete it to have them counted again\.$"):
         take_census(dataset, tmp_path / "cache")
+
+
+def test_counts_that_cannot_be_are_named(tmp_path: Path):
+    dataset = some_masks(tmp_path / "masks", 3)
+    take_census(dataset, tmp_path / "cache")
+    path = tmp_path / "cache" / CENSUS_FILE
+    table, good = pq.read_table(path), path.read_bytes()
+
+    def refused(changed: pa.Table) -> str:
+        pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+        with pytest.raises(StoreError) as error:
+            take_census(dataset, tmp_path / "cache")
+        return str(error.value)
+
+    assert "census.parquet: has columns id, stamp" in refused(table.drop_columns(["digest"]))
+    nothing = pa.array([None] * 3, pa.large_string())
+    assert "column stamp has a row without a value; delete it" in refused(table.set_column(1, "stamp", nothing))
+    far = pa.array([[99]] * 3, pa.large_list(pa.uint8()))
+    assert "a mask has other classes than counts" in refused(
+        table.set_column(3, "classes", pa.array([[]] * 3, far.type))
+    )
+    ones = pa.array([[1]] * 3, pa.large_list(pa.int32()))
+    assert "a class is outside 0..4" in refused(table.set_column(3, "classes", far).set_column(4, "class_px", ones))
+    path.write_bytes(good)
+    take_census(dataset, tmp_path / "cache")
 
 
 def test_classes_without_a_pixel_are_told(tmp_path: Path):

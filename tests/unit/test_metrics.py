@@ -134,5 +134,28 @@ def test_a_class_on_neither_side_counts_in_no_mean() -> None:
     assert frequency_weighted_iou(confusion) == pytest.approx(0.5 * 8 / 10 + 0.5 * 10 / 12)
 
 
+def test_a_stray_prediction_of_a_class_that_no_mask_holds_changes_no_denominator() -> None:
+    # class 2 is in no mask: whoever predicts it once loses that pixel, and no third class is counted
+    clean = np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]], dtype=np.int64)
+    stray = np.array([[8, 1, 1], [0, 10, 0], [0, 0, 0]], dtype=np.int64)
+    assert np.isnan(iou_per_class(stray)).tolist() == [False, False, True]
+    assert mean_iou(stray) == pytest.approx((8 / 10 + 10 / 11) / 2)
+    assert mean_iou(stray) >= mean_iou(clean)
+    assert np.isnan(mean_iou(stray, [2]))
+    assert mean_iou(stray, [1, 2]) == pytest.approx(10 / 11)
+    assert frequency_weighted_iou(stray) == pytest.approx(0.5 * 8 / 10 + 0.5 * 10 / 11)
+
+
+def test_a_stray_prediction_changes_no_denominator_of_the_boundary_either() -> None:
+    masks = blobs(1)
+    predicted = masks.clone()
+    predicted[0, 20:24, 20:24] = 4
+    counts = boundary_counts(predicted, masks, 5)
+    assert counts[2, 4] > 0
+    assert np.isnan(boundary_iou_per_class(counts)[4])
+    assert mean_boundary_iou(counts) == pytest.approx(boundary_iou_per_class(counts)[:4].mean())
+    assert mean_boundary_iou(counts) > 0.9
+
+
 def test_the_tail_is_the_rarest_third_of_the_classes_that_are_there() -> None:
     assert rarest_classes(np.array([50, 0, 3, 40, 2, 2, 30])) == (4, 5)

@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from d3s2.base.errors import ConfigError
+from d3s2.base.files import read_text
+from d3s2.base.json_text import shortened
 from d3s2.base.names import nearest
+from d3s2.base.yaml_text import MAX_DEPTH, parse_yaml
 
 
 class Config(BaseModel):
-    """Base of every config: frozen, and an unknown key is an error."""
+    """Base of every config: frozen; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Config)
@@ -23,12 +25,13 @@ C = TypeVar("C", bound=Config)
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; raises ConfigError naming the file and the line."""
+    if not path.exists():
+        raise ConfigError(f"{path}: there is no such file; give the path of a YAML file.")
+    text = read_text(path, "YAML", error=ConfigError)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: there is no such file; give the path of a YAML file.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        content = parse_yaml(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}.") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
         raise ConfigError(f"{path}: holds a {kind}, expected a mapping of keys to values.")
@@ -41,13 +44,19 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise ConfigError(f"Override '{override}' is not of the form key=value (for example select.ratio=0.05).")
+            raise ConfigError(
+                f"Override '{shortened(override, 80)}' is not of the form key=value (for example select.ratio=0.05)."
+            )
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"Override '{override}': the value cannot be read as YAML.") from None
+            value = parse_yaml(text)
+        except ConfigError as error:
+            raise ConfigError(
+                f"Override '{shortened(override, 80)}': the value cannot be read as YAML: {error}."
+            ) from None
         target = result
         *parents, last = key.split(".")
+        if len(parents) >= MAX_DEPTH:
+            raise ConfigError(f"Override '{shortened(override, 80)}' names a key of more than {MAX_DEPTH} parts.")
         for parent in parents:
             if not isinstance(target.get(parent), dict):
                 target[parent] = {}
@@ -78,7 +87,7 @@ def _sentence(config: type[Config], problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not key:
         return f"{message}."
-    return f"Key '{key}': {message[0].lower()}{message[1:]}, got {problem['input']!r}."
+    return f"Key '{key}': {message[0].lower()}{message[1:]}, got {shortened(repr(problem['input']))}."
 
 
 def _known_keys(config: type[Config], path: Sequence[str]) -> list[str]:

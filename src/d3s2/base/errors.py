@@ -7,10 +7,13 @@
         ├── DataError (ValueError)     images, masks, label spaces
         ├── ModelError (RuntimeError)  weights missing, refused or not fitting
         ├── StoreError (OSError)       a folder or file that d3s2 writes
-        └── NumericError (ArithmeticError)  numbers that are not finite
+        ├── NumericError (ArithmeticError)  numbers that are not finite
+        └── NoMemoryError (MemoryError)     of the machine or the GPU
 
 Every message is a sentence that says where, what was found, what was expected and what to do.
 """
+
+import re
 
 
 class D3S2Error(Exception):
@@ -51,3 +54,27 @@ class StoreError(WorkError, OSError):
 
 class NumericError(WorkError, ArithmeticError):
     """A computation gave numbers that are not finite more often than is allowed."""
+
+
+class NoMemoryError(WorkError, MemoryError):
+    """The memory of the machine or of the GPU is too small for what was asked for."""
+
+
+def out_of_memory(error: BaseException) -> NoMemoryError | None:
+    """A sentence for a MemoryError, or for what torch raises in its place on a CPU or a GPU; None for anything else."""
+    if isinstance(error, D3S2Error):
+        return None
+    text = " ".join(str(error).split())
+    on_gpu = type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text
+    if not (on_gpu or isinstance(error, MemoryError) or "DefaultCPUAllocator" in text):
+        return None
+    wanted = re.search(r"[Tt]ried to allocate ([\d.]+) (\w+)", text)
+    more = ""
+    if wanted:
+        size = f"{float(wanted[1]) / 2**30:.2f} GiB" if wanted[2] == "bytes" else f"{wanted[1]} {wanted[2]}"
+        more = f" ({size} more were asked for)"
+    return NoMemoryError(
+        f"Out of memory{' on the GPU' if on_gpu else ''}{more}: lower synthesize.batch, generator.fit.batch, "
+        "teacher.train.batch, evaluate.train.batch, evaluate.workers, data.memory_gib or data.size, and run the same "
+        "call again; it resumes."
+    )

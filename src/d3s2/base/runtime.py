@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,12 @@ from typing import Any
 
 import torch
 
+from d3s2.base.cores import crowding, num_cores
 from d3s2.base.errors import UsageError
+from d3s2.base.progress import Progress
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What launchers set for each process of a group."""
 
 REPORTED_PACKAGES = ("d3s2", "torch", "diffusers", "transformers", "safetensors", "numpy", "pyarrow", "pillow")
 
@@ -27,6 +32,7 @@ def pick_device(name: str | None = None) -> torch.device:
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before its first use: the same sums each time
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
@@ -45,6 +51,31 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def num_launched() -> int:
+    """How many processes torchrun or accelerate launched together, this one among them; 1 where it is alone.
+
+    Raises:
+        UsageError: the environment names only parts of such a group, as no launcher does.
+    """
+    found = {name: os.environ[name] for name in LAUNCHED if name in os.environ}
+    if "RANK" not in found and "WORLD_SIZE" not in found:
+        return 1
+    numbers = [found.get(name, "") for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")]
+    if len(found) < len(LAUNCHED) or not all(number.isdecimal() for number in numbers):
+        missing = ", ".join(name for name in LAUNCHED if name not in found) or "no number in one of them"
+        raise UsageError(
+            f"The environment says that this process is one of a group ({', '.join(map('='.join, found.items()))}), "
+            f"but not of which ({missing}); start the group with torchrun or accelerate launch, or unset RANK and "
+            "WORLD_SIZE."
+        )
+    rank, count = int(found["RANK"]), int(found["WORLD_SIZE"])
+    if rank >= count:
+        raise UsageError(
+            f"RANK is {rank} and WORLD_SIZE {count}: ranks go from 0 to {count - 1}; correct or unset them."
+        )
+    return count
+
+
 def is_first_process() -> bool:
     """Whether this process is the only one, or the first of those that torchrun or accelerate launched."""
     return os.environ.get("RANK", "0") == "0"
@@ -57,6 +88,11 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and "avx512_bf16" in _cpu_flags():
         return torch.bfloat16
     return None
+
+
+def reduced(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Networks compute in the reduced format `dtype` within the block; None leaves them as they are."""
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def versions() -> dict[str, str]:
@@ -83,11 +119,6 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() if tracked.returncode == 0 else None
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware() -> dict[str, Any]:
@@ -123,6 +154,25 @@ def torch_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def num_threads() -> int:
+    """Threads that torch uses here `within_cores`: no more than the user and the cores allow."""
+    return min(torch.get_num_threads(), num_cores())
+
+
+@contextmanager
+def within_cores(progress: Progress) -> Iterator[None]:
+    """Lets torch use no more threads within the block than there are cores for this process.
+
+    Tells where these cores have other work already.
+    """
+    threads = num_threads()
+    said = crowding(threads)
+    if said is not None:
+        progress.say(said)
+    with torch_threads(threads):
+        yield
 
 
 @contextmanager

@@ -1,18 +1,73 @@
-"""Worker processes that do not outlive the process that started them, however that one ends."""
+"""Worker processes that do not outlive the process that started them, and that Ctrl-C reaches through it alone."""
 
 import ctypes
 import os
 import signal
 import sys
 import threading
-from multiprocessing import parent_process
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process, util
+from typing import Any, TypeVar
+
+from d3s2.base.signals import unwind_at_sigterm
 
 ORPHANED = 1  # exit status
+T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that this process gets when the one that started it ends
 
 
+@contextmanager
+def signals_held(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals come to this thread at the end of the block, and never to processes that it starts within the block.
+
+    A terminal sends Ctrl-C to all processes of a command, which would print stack traces: the one that started the
+    others ends them. And a start that is broken off leaves a process without its task.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # what is blocked stays so in a new process
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def spawned_pool(count: int, begin: Callable[..., None] | None = None, *args: Any) -> ProcessPoolExecutor:
+    """A pool of `count` new processes, started at once; each ends with this one.
+
+    They are spawned, not forked: a fork of a process that runs threads (torch has some) can hang.
+
+    Args:
+        begin: called with `args` in each process before its first task.
+    """
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin, initargs=(begin, *args))
+    with signals_held(signal.SIGINT, signal.SIGTERM):
+        pool.submit(int)  # the first task starts all processes
+    return pool
+
+
+def ending(function: Callable[..., T], *args: Any) -> T:
+    """Calls `function(*args)` as a task of a `spawned_pool`; where SIGTERM comes meanwhile, the worker ends.
+
+    The pool would take the exception for the task's outcome, and the worker would wait for another task.
+    """
+    try:
+        return function(*args)
+    except SystemExit as stop:
+        util._exit_function()  # type: ignore[attr-defined]  # removes the locks of processes that the task started
+        os._exit(int(stop.code or 0))
+
+
+def _begin(begin: Callable[..., None] | None, *args: Any) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    end_with_parent()
+    if begin is not None:
+        begin(*args)
+    unwind_at_sigterm()  # last: the pool prints what is raised here
+
+
 def end_with_parent() -> None:
-    """Ends this process as soon as its parent is gone; the initializer of a pool of spawned processes.
+    """Ends this process as soon as its parent is gone.
 
     A pool's workers wait for work on a pipe that they themselves hold open, so a killed parent would leave them
     waiting for ever. On Linux the kernel ends them: a thread of their own needs the interpreter's lock, which a process

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from d3s2.base.config import Config, build
 from d3s2.base.errors import UsageError
@@ -14,7 +16,7 @@ from d3s2.data.hf import open_hub
 from d3s2.data.known import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, Pairing, pair_files
+from d3s2.data.pairing import GIVE_ROOT, FolderPlan, Pairing, pair_files
 
 Open = Callable[[str, Path | None, Mapping[str, Any]], SegmentationDataset]
 
@@ -54,12 +56,16 @@ class PlanOptions(Config):
     """Which of the ways to store masks; default: the first that is found."""
 
 
+Views = Annotated[int, Field(le=1_000_000)]
+SidePx = Annotated[int, Field(le=4_096)]
+
+
 class ScenesOptions(Config):
     """Options of `scenes`."""
 
-    count: int | dict[str, int] | None = None
+    count: Views | dict[str, Views] | None = None
     """How many views, or how many by split; default: 2,000 for `train` and 400 for any other split."""
-    size_px: tuple[int, int] = (64, 96)
+    size_px: tuple[SidePx, SidePx] = (64, 96)
     """(height, width)."""
     seed: int = 0
 
@@ -226,7 +232,7 @@ def plan_of(name: str, root: Path | None) -> tuple[FolderPlan, Path] | None:
     if not isinstance(source, FolderPlan):
         return None
     if root is None:
-        raise UsageError(f"Data set '{name}' needs the folder that it lies in; give it with --root.")
+        raise UsageError(f"Data set '{name}' needs the folder that it lies in; {GIVE_ROOT}.")
     return source, root
 
 

@@ -1,10 +1,11 @@
 """What a data set is to d3s2, and the two forms that others are built from: files, and a working size."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,11 +14,12 @@ from PIL import Image
 from d3s2.base.errors import DataError
 from d3s2.base.files import sha256_file
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.image_files import read_image, read_mask
+from d3s2.data.image_files import read_colour_mask, read_image, read_mask
 from d3s2.data.label_space import LabelSpace
+from d3s2.data.names import Fit
 
-Fit = Literal["stretch", "crop", "pad"]
-DIGEST_LENGTH = 16  # of 64 hex digits: one is kept for each mask
+DIGEST_LENGTH = 16  # of 64 hex digits: one is kept for each file
+MISSING = "missing"
 
 
 @runtime_checkable
@@ -97,7 +99,7 @@ class FileDataset:
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
         entry = self._by_id[item_id]
         if self.colour_coded:
-            return self.space.decode_colours(read_image(entry.mask), str(entry.mask))
+            return self.space.decode_colours(read_colour_mask(entry.mask), str(entry.mask))
         return self.space.decode_index(read_mask(entry.mask), str(entry.mask))
 
     def entry(self, item_id: str) -> Entry:
@@ -107,15 +109,15 @@ class FileDataset:
     def pair_stamp(self, item_id: str) -> str:
         entry = self._by_id[item_id]
         try:
-            stat = entry.mask.stat()
+            mask = _stamp_of(entry.mask.stat())
         except OSError as error:
             raise DataError(f"{entry.mask}: the mask of '{item_id}' cannot be read ({error.strerror}).") from None
-        return f"{stat.st_size}-{stat.st_mtime_ns}-{_length(entry.image)}"
+        return f"{mask}/{file_stamp(entry.image)}"
 
     def pair_digest(self, item_id: str) -> str:
-        """Of every byte of the mask; of an image, which is ten times as long, its length must do."""
+        """Of every byte of mask and image."""
         entry = self._by_id[item_id]
-        return f"{sha256_file(entry.mask)[:DIGEST_LENGTH]}-{_length(entry.image)}"
+        return f"{file_digest(entry.mask)}-{file_digest(entry.image)}"
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,28 @@ def read_pair(
     return image, mask
 
 
-def _length(path: Path) -> int:
-    """Bytes of a file; 0 where it is not there, which whoever reads it will say."""
+def _stamp_of(found: os.stat_result) -> str:
+    """Changes whenever the content of a file may have changed on this disk.
+
+    Length and time of writing can be kept while the content changes. The time at which the file's record changed cannot
+    be set, and the record's number tells a file from another one that was moved into its place.
+    """
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+
+
+def file_stamp(path: Path) -> str:
+    """`_stamp_of` a file; `MISSING` where there is none, which whoever reads it will say."""
     try:
-        return path.stat().st_size
+        return _stamp_of(path.stat())
     except OSError:
-        return 0
+        return MISSING
+
+
+def file_digest(path: Path) -> str:
+    """Of every byte of a file; `MISSING` where there is none, which whoever reads it will say."""
+    if not path.is_file():
+        return MISSING
+    try:
+        return sha256_file(path)[:DIGEST_LENGTH]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from None

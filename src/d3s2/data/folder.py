@@ -1,7 +1,10 @@
 """Any folder of images and masks as a data set, described by a YAML file."""
 
 import csv
+import re
 from collections.abc import Sequence
+from io import StringIO
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,8 +12,10 @@ from pydantic import Field
 
 from d3s2.base.config import Config, build, read_yaml
 from d3s2.base.errors import ConfigError
+from d3s2.base.files import read_text
 from d3s2.base.names import nearest
 from d3s2.data.label_space import Colour, LabelSpace
+from d3s2.data.lines import filled_lines
 from d3s2.data.pairing import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -136,8 +141,8 @@ def _names(
     if isinstance(config.classes, tuple):
         return config.classes
     if config.classes is not None:
-        lines = _find(config.classes, path, base, "classes").read_text(encoding="utf-8").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
+        file = _find(config.classes, path, base, "classes")
+        return tuple(line for _, line in filled_lines(file, "a list of classes", ConfigError))
     if isinstance(colours, dict):
         return tuple(colours)
     raise ConfigError(
@@ -186,7 +191,7 @@ def _raw_ids(masks: MasksConfig, names: tuple[str, ...], where: str) -> dict[int
 def _find(name: str, path: Path, base: Path, what: str) -> Path:
     candidates = [path.parent / name, base / name]
     for candidate in candidates:
-        if candidate.is_file():
+        if isfile(candidate):
             return candidate
     expected = " or ".join(dict.fromkeys(map(str, candidates)))
     raise ConfigError(f"{path}: there is no {what} file '{name}', expected {expected}.")
@@ -196,21 +201,20 @@ def read_palette(path: Path) -> dict[str, Colour]:
     """The colour of each name in a CSV file: with a header (name, r, g, b in any order), or those four columns.
 
     Raises:
-        ConfigError: a row is no name with three numbers from 0 to 255, or a name is there twice.
+        ConfigError: the file is not UTF-8 or no CSV, a row is no name with three numbers from 0 to 255, or a name is
+            there twice.
     """
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(stream), 1) if row]
-    columns, first = ["name", "r", "g", "b"], 0
-    if rows and not any(cell.isdigit() for cell in rows[0][1]):
-        header = [cell.lower() for cell in rows[0][1]]
-        columns = [_column(header, wanted, str(path)) for wanted in columns]
-        order, first = [header.index(column) for column in columns], 1
-    else:
-        order = [0, 1, 2, 3]
+    rows = _csv_rows(path)
+    order, width = [0, 1, 2, 3], 4
+    if rows and not any(cell.isnumeric() for cell in rows[0][1]):
+        header = [cell.lower() for cell in rows.pop(0)[1]]
+        order = [header.index(_column(header, wanted, str(path))) for wanted in HEADERS]
+        width = len(header)
     colours: dict[str, Colour] = {}
-    for number, row in rows[first:]:
+    for number, row in rows:
         cells = [row[position] if position < len(row) else "" for position in order]
-        if not cells[0] or not all(cell.isdigit() and int(cell) <= 255 for cell in cells[1:]):
+        whole = cells[0] and all(COLOUR_VALUE.fullmatch(cell) and int(cell) <= 255 for cell in cells[1:])
+        if not whole or any(row[width:]):
             raise ConfigError(f"{path}, line {number}: found {','.join(row)}, expected name,r,g,b with 0 to 255.")
         if cells[0] in colours:
             raise ConfigError(f"{path}, line {number}: '{cells[0]}' is there twice; names must differ.")
@@ -220,6 +224,21 @@ def read_palette(path: Path) -> dict[str, Colour]:
     return colours
 
 
+def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Line number and cells of each row that is not blank; a row in quotes that spans lines has the last one's."""
+    reader = csv.reader(StringIO(read_text(path, "a palette", error=ConfigError), newline=""), strict=True)
+    rows = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise ConfigError(f"{path}, line {reader.line_num}: cannot be read as CSV ({error}).") from None
+    return rows
+
+
+COLOUR_VALUE = re.compile("[0-9]{1,3}")
 HEADERS = {"name": ("name", "class", "label"), "r": ("r", "red"), "g": ("g", "green"), "b": ("b", "blue")}
 
 

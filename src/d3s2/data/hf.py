@@ -1,5 +1,6 @@
 """Hugging Face `datasets`: a hub id, a folder of `save_to_disk`, or a folder of parquet with image and mask columns."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from d3s2.base.config import Config, build
 from d3s2.base.errors import DataError, UsageError
-from d3s2.data.image_files import INDEX_MODES
+from d3s2.base.files import read_bytes, read_text, sha256_text
+from d3s2.data.dataset import DIGEST_LENGTH, file_stamp
+from d3s2.data.image_files import decode_image, decode_mask
 from d3s2.data.label_space import LabelSpace
+from d3s2.data.pairing import GIVE_ROOT
 
 MASK_COLUMNS = ("mask", "label", "annotation", "segmentation")
 
@@ -62,32 +65,47 @@ class HubDataset:
         return tuple(f"{row:08d}" for row in range(len(self.table)))
 
     def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
-        try:
-            return np.array(self._picture(item_id, self.image_column).convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{self._where(item_id)}: the image cannot be decoded ({error}).") from None
+        return decode_image(self._content(item_id, self.image_column), self._where(item_id))
 
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
-        try:
-            picture = self._picture(item_id, self.mask_column)
-            if picture.mode not in INDEX_MODES:
-                raise DataError(
-                    f"{self._where(item_id)}: the mask is a {picture.mode} image, expected an index mask with one "
-                    "value a pixel."
-                )
-            raw = np.array(picture).astype(np.uint16)
-        except (OSError, SyntaxError) as error:
-            raise DataError(f"{self._where(item_id)}: the mask cannot be decoded ({error}).") from None
+        raw = decode_mask(self._content(item_id, self.mask_column), self._where(item_id))
         return self.space.decode_index(raw, self._where(item_id))
 
     def pair_stamp(self, item_id: str) -> str:
-        return str(self.table._fingerprint)
+        return self._table_stamp
 
     def pair_digest(self, item_id: str) -> str:
-        return self.pair_stamp(item_id)
+        """Of the encoded bytes of mask and image."""
+        return "-".join(self._digest_of(item_id, column) for column in (self.mask_column, self.image_column))
 
-    def _picture(self, item_id: str, column: str) -> Image.Image:
-        return self.table.select_columns([column])[int(item_id)][column]
+    @cached_property
+    def _table_stamp(self) -> str:
+        """The fingerprint says how the table was made, and nothing of a file that was written over since."""
+        files = sorted(str(file["filename"]) for file in self.table.cache_files)
+        return sha256_text(" ".join([str(self.table._fingerprint), *(file_stamp(Path(file)) for file in files)]))
+
+    def _digest_of(self, item_id: str, column: str) -> str:
+        return hashlib.sha256(self._content(item_id, column)).hexdigest()[:DIGEST_LENGTH]
+
+    @cached_property
+    def _encoded(self) -> Any:
+        table = self.table.select_columns([self.image_column, self.mask_column])
+        for column in (self.image_column, self.mask_column):
+            table = table.cast_column(column, type(table.features[column])(decode=False))
+        return table
+
+    def _content(self, item_id: str, column: str) -> bytes:
+        """The bytes of a picture's file, which lie in the table or beside it."""
+        where = self._where(item_id)
+        try:
+            cell = self._encoded.select_columns([column])[int(item_id)][column] or {}
+        except Exception as error:  # Arrow's and the package's own, of damaged rows
+            raise DataError(f"{where}: column '{column}' cannot be read ({_said(error)}).") from None
+        if cell.get("bytes") is not None:
+            return cell["bytes"]
+        if not cell.get("path"):
+            raise DataError(f"{where}: column '{column}' holds no picture.")
+        return read_bytes(Path(cell["path"]), f"the picture of {where}", error=DataError)
 
     def _where(self, item_id: str) -> str:
         return f"{self.name}, row {int(item_id)}"
@@ -129,23 +147,33 @@ def _table(chosen: HubOptions, split: str, root: Path | None, name: str) -> Any:
             "Data set 'hf' needs the package datasets, which is not installed: pip install 'd3s2[datasets]'."
         ) from None
     if root is not None and not root.is_dir():
-        raise DataError(f"{name}: there is no folder {root}; give the folder of the data set with --root.")
+        raise DataError(f"{name}: there is no folder {root}; {GIVE_ROOT}.")
     try:
         if root is not None and (root / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(root))[split]
         if root is not None and (root / "state.json").is_file():
             return datasets.load_from_disk(str(root))
         return datasets.load_dataset(chosen.hub or str(root), chosen.config, split=split, revision=chosen.revision)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        why = " ".join(str(error).split())
-        raise DataError(f"{name}: cannot be opened by the package datasets ({type(error).__name__}: {why}).") from None
+    except Exception as error:  # each of its builders raises other ones
+        raise DataError(f"{name}: cannot be opened by the package datasets ({_said(error)}).") from None
 
 
 def _names_beside(root: Path | None, name: str) -> tuple[str, ...]:
     path = root / "id2label.json" if root is not None else None
     if path is None or not path.is_file():
         raise DataError(f"{name}: there are no class names; give them in options.classes.")
-    by_id = {int(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    if sorted(by_id) != list(range(len(by_id))):
+    text = read_text(path, "class names by id", error=DataError)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); give the names in options.classes.") from None
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise DataError(f"{path}: expected a class name for each id; give the names in options.classes.")
+    ids = [str(number) for number in range(len(content))]
+    if content.keys() != set(ids):
         raise DataError(f"{path}: ids do not count up from 0; give the names in options.classes.")
-    return tuple(by_id[key] for key in sorted(by_id))
+    return tuple(content[number] for number in ids)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

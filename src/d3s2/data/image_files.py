@@ -1,108 +1,88 @@
-"""Reading and writing of single image and mask files, with errors that name the file."""
+"""Reading and writing of single image and mask files, with errors that name the file.
 
-import warnings
-import zlib
+Every file is read whole first: a regular file of bounded size. A PNG's checksums are compared before it is decoded,
+since a decoder may give other pixels of damaged data without a word; pictures beyond MAX_PIXELS are not decoded.
+"""
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import scipy.io
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from scipy.io.matlab import MatReadError
 
 from d3s2.base.errors import DataError
+from d3s2.base.files import read_bytes
+from d3s2.data import matlab
+from d3s2.data.png import SIGNATURE, bomb, checked_png, require_whole_stream
 
 png_decode: Callable[[bytes], NDArray[np.uint8]] | None = None
 with suppress(ImportError):  # the extra `fast` brings it; Pillow reads the same files
     from imagecodecs import png_decode
 
-GREY_8BIT = b"\x08\x00\x00\x00\x00"
-"""The end of a PNG header: 8 bits, grey, not interlaced."""
-INDEX_MODES = ("L", "P", "I;16", "I", "1")
-
-MATLAB_NAMES = ("S", "groundtruth")
-"""What the label matrix is called in the files of COCO-Stuff-10k and of CCP."""
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""Pillow's names of what is decoded, the usual first; its other formats run programs or belong to no data set."""
+LOSSY_FORMATS = ("JPEG", "MPO")
+INDEX_MODES = ("L", "P", "I;16", "I;16B", "I", "1")
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+LARGEST_VALUE = 65535
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """An RGB image; raises DataError naming the file."""
-    with _opened(path) as picture, _decoding(path):
-        return np.array(picture.convert("RGB"))
+    return decode_image(_content(path, "an image"), str(path))
 
 
 def read_mask(path: Path) -> NDArray[np.uint16]:
     """The raw values (0..65535) of an index mask, a picture or MATLAB's; raises DataError for a colour image."""
+    content = _content(path, "a mask")
     if path.suffix.lower() == ".mat":
-        return _read_matlab(path)
-    with _opened(path) as picture:
-        _require_index(path, picture)
-        return _loaded(path, picture).astype(np.uint16)
+        return matlab.read_labels(content, str(path), MAX_PIXELS)
+    return decode_mask(content, str(path))
+
+
+def read_colour_mask(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    """A colour-coded mask; raises DataError naming the file."""
+    where = str(path)
+    with _opened(_content(path, "a mask"), where, labels=True) as picture, _decoding(where):
+        return _rgb(picture)
 
 
 def read_8bit_mask(path: Path) -> Image.Image | None:
-    """An index mask as the picture that Pillow decoded, without a copy; None where values do not have 8 bits."""
+    """An index mask as the picture that was decoded, without a copy; None where values do not have 8 bits."""
     if path.suffix.lower() == ".mat":
         return None
-    picture = _read_grey_png(path)
-    if picture is not None:
-        return picture
-    with _opened(path) as picture:
-        _require_index(path, picture)
+    content, where = _content(path, "a mask"), str(path)
+    if png_decode is not None and _is_plain_grey(content, where):
+        with _decoding(where):  # libpng is a third faster than Pillow, and compares the data's own checksum itself
+            return Image.fromarray(png_decode(content))
+    with _opened(content, where, labels=True) as picture:
+        _require_index(where, picture)
         if picture.mode not in ("L", "P"):
             return None
-        with _decoding(path):
+        with _decoding(where):
             picture.load()
         return picture
 
 
-def _read_grey_png(path: Path) -> Image.Image | None:
-    """The usual index mask through libpng, a third faster than Pillow; None where it is none, for Pillow to say why."""
-    if png_decode is None:
-        return None
-    try:
-        content = path.read_bytes()
-        header = content[:29]
-        pixels = int.from_bytes(header[16:20]) * int.from_bytes(header[20:24])
-        if header[12:16] != b"IHDR" or header[24:] != GREY_8BIT or pixels > (Image.MAX_IMAGE_PIXELS or pixels):
-            return None
-        return Image.fromarray(png_decode(content))
-    except (OSError, ValueError, RuntimeError):
-        return None
+def decode_image(content: bytes, where: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The RGB image in the bytes of a file; raises DataError that says `where`."""
+    with _opened(content, where) as picture, _decoding(where):
+        return _rgb(picture)
 
 
-def _require_index(path: Path, picture: Image.Image) -> None:
-    if picture.mode not in INDEX_MODES:
-        raise DataError(
-            f"{path}: is a {picture.mode} image, expected an index mask with one value a pixel; "
-            "for colour-coded masks give a palette and masks.encoding: colour."
-        )
-
-
-def _read_matlab(path: Path) -> NDArray[np.uint16]:
-    """The label matrix of a MATLAB file."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file.")
-    try:
-        content = scipy.io.loadmat(path)
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError, zlib.error) as error:
-        raise DataError(f"{path}: is not a MATLAB file that can be read ({error}); is it damaged?") from None
-    maps = {name: array for name, array in content.items() if isinstance(array, np.ndarray) and array.ndim == 2}
-    named = [maps[name] for name in MATLAB_NAMES if name in maps] or list(maps.values())
-    if len(named) != 1 or named[0].dtype.kind not in "iuf":
-        raise DataError(
-            f"{path}: holds {', '.join(content) or 'nothing'}, expected one matrix of labels called "
-            f"{' or '.join(MATLAB_NAMES)}."
-        )
-    with np.errstate(invalid="ignore"):
-        labels = named[0].astype(np.uint16)
-    if not np.array_equal(labels, named[0]):
-        raise DataError(f"{path}: holds values that are no labels, expected whole numbers from 0 to 65535.")
-    return labels
+def decode_mask(content: bytes, where: str) -> NDArray[np.uint16]:
+    """The raw values (0..65535) of an index mask in the bytes of a file; raises DataError that says `where`."""
+    with _opened(content, where, labels=True) as picture:
+        _require_index(where, picture)
+        with _decoding(where):
+            values = np.array(picture)
+    if values.dtype.itemsize > 2 and (values.min(initial=0) < 0 or values.max(initial=0) > LARGEST_VALUE):
+        raise DataError(f"{where}: holds values from {values.min()} to {values.max()}, expected 0 to {LARGEST_VALUE}.")
+    return values.astype(np.uint16)
 
 
 def png_bytes(array: NDArray[np.uint8]) -> bytes:
@@ -112,33 +92,68 @@ def png_bytes(array: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def _content(path: Path, what: str) -> bytes:
+    return read_bytes(path, what, error=DataError)
+
+
+def _is_plain_grey(content: bytes, where: str) -> bool:
+    return content.startswith(SIGNATURE) and checked_png(content, where, MAX_PIXELS).is_plain_grey
+
+
+def _require_index(where: str, picture: Image.Image) -> None:
+    if picture.mode not in INDEX_MODES:
+        raise DataError(
+            f"{where}: is a {picture.mode} image, expected an index mask with one value a pixel; "
+            "for colour-coded masks give a palette and masks.encoding: colour."
+        )
+
+
+def _rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    picture.load()
+    picture.info.pop("transparency", None)  # an RGB image has none, and Pillow would put it into RGB's terms
+    return np.array(picture.convert("RGB"))
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Opens a picture; a bomb, a missing or a broken file becomes a DataError."""
+def _opened(content: bytes, where: str, labels: bool = False) -> Iterator[Image.Image]:
+    """Opens a picture; a bomb or a damaged file becomes a DataError.
+
+    Args:
+        content: the bytes of its file.
+        where: what messages call it.
+        labels: pixels are labels, so that lossy compression and data that end early are refused.
+    """
+    if content.startswith(SIGNATURE):
+        png = checked_png(content, where, MAX_PIXELS)
+        if labels:
+            require_whole_stream(png, where)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file.") from None
+        picture = Image.open(BytesIO(content), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: refused as a decompression bomb ({error}).") from None
+        raise DataError(f"{where}: refused as a decompression bomb ({error}).") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: is not an image that can be read; is the file damaged?") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from None
+        raise DataError(f"{where}: is not an image that can be read; is the file damaged?") from None
+    except Exception as error:
+        raise DataError(_damaged(where, error)) from None
     with picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise DataError(bomb(where, picture.width, picture.height, MAX_PIXELS))
+        if labels and (picture.format in LOSSY_FORMATS or "jpeg" in str(picture.info.get("compression"))):
+            raise DataError(f"{where}: is stored as JPEG, which changes label values; make it again as PNG.")
         yield picture
 
 
-def _loaded(path: Path, picture: Image.Image) -> NDArray[Any]:
-    with _decoding(path):
-        return np.array(picture)
-
-
 @contextmanager
-def _decoding(path: Path) -> Iterator[None]:
+def _decoding(where: str) -> Iterator[None]:
+    """Makes a DataError of what decoders raise on damaged bytes, which is errors of every kind."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: is damaged and cannot be decoded ({error}).") from None
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(_damaged(where, error)) from None
+
+
+def _damaged(where: str, error: Exception) -> str:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return f"{where}: is damaged and cannot be decoded ({why})."

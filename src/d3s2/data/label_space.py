@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
 from d3s2.base.train_ids import IGNORE, MAX_CLASSES
+from d3s2.data.lines import stray_sign
 
 Colour = tuple[int, int, int]
+LARGEST_RAW = 65535
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class LabelSpace:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if repeated:
             raise DataError(f"{self.name}: class name '{repeated[0]}' is given twice; names must differ.")
+        self._check_names()
         decoded = dict(self.raw_ids) if self.raw_ids is not None else {i: i for i in range(self.num_classes)}
         self._check_raw_ids(decoded)
         for value in (*self.ignored, *([] if IGNORE in decoded else [IGNORE])):
@@ -65,10 +68,25 @@ class LabelSpace:
             if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
                 raise DataError(f"{self.name}: colour {list(colour)} is not three numbers from 0 to 255.")
 
+    def _check_names(self) -> None:
+        """Names go into prompts, into files with one name a line, and into pages."""
+        for name in (self.name, *self.names):
+            sign = stray_sign(name)
+            if sign is not None:
+                raise DataError(
+                    f"{self.name!r}: the name {name!r} holds the control character U+{ord(sign):04X}, such as a line "
+                    "break; take it out."
+                )
+        blank = [position for position, name in enumerate(self.names) if not name.strip()]
+        if blank:
+            raise DataError(f"{self.name}: class {blank[0]} (counted from 0) has a blank name; give it one.")
+
     def _check_raw_ids(self, decoded: Mapping[int, int]) -> None:
         for raw, train in decoded.items():
-            if not 0 <= raw <= 65535:
-                raise DataError(f"{self.name}: raw id {raw} is outside 0..65535, the values that a mask file can hold.")
+            if not 0 <= raw <= LARGEST_RAW:
+                raise DataError(
+                    f"{self.name}: raw id {raw} is outside 0..{LARGEST_RAW}, the values that a mask file can hold."
+                )
             if not 0 <= train < self.num_classes:
                 raise DataError(
                     f"{self.name}: raw id {raw} maps to train id {train}, outside 0..{self.num_classes - 1}."
@@ -77,6 +95,12 @@ class LabelSpace:
         if missing:
             raise DataError(
                 f"{self.name}: class '{self.names[missing[0]]}' (train id {missing[0]}) has no raw id; give it one."
+            )
+        outside = [value for value in self.ignored if not 0 <= value <= LARGEST_RAW]
+        if outside:
+            raise DataError(
+                f"{self.name}: ignored value {outside[0]} is outside 0..{LARGEST_RAW}, the values that a mask file can "
+                "hold."
             )
         both = sorted(set(self.ignored) & set(decoded))
         if both:
@@ -96,7 +120,7 @@ class LabelSpace:
     @cached_property
     def _lookup(self) -> NDArray[np.int16]:
         """Raw value -> train id, IGNORE, or -1 for a value outside the space."""
-        table = np.full(65536, -1, dtype=np.int16)
+        table = np.full(LARGEST_RAW + 1, -1, dtype=np.int16)
         for raw, train in self._decoded.items():
             table[raw] = train
         return table

@@ -1,19 +1,25 @@
 """Which mask belongs to which image: how the files of a data set lie in folders, and the pairs that are found."""
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from os import walk
+from os.path import isdir, isfile, islink, realpath
 from pathlib import Path
 
 from d3s2.base.errors import DataError
 from d3s2.base.names import choose
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.label_space import LabelSpace
+from d3s2.data.lines import filled_lines, stray_sign
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".bmp", ".mat", ".png", ".tif", ".tiff")
 LOSSY_SUFFIXES = (".jpeg", ".jpg")
+
+GIVE_ROOT = "give the folder of the data set as its root (data.root=FOLDER, or --root FOLDER of `d3s2 doctor`)"
+"""What messages advise where there is no folder."""
 
 
 @dataclass(frozen=True)
@@ -209,9 +215,9 @@ def _matched(name: str, stored: MaskFiles, files: SplitFiles, images: _Found, ma
 
 
 def _base(plan: FolderPlan, root: Path) -> Path:
-    if not root.is_dir():
-        raise DataError(f"{plan.name}: there is no folder {root}; give the folder of the data set with --root.")
-    return next((root / name for name in plan.inside if (root / name).is_dir()), root)
+    if not isdir(root):
+        raise DataError(f"{plan.name}: there is no folder {root}; {GIVE_ROOT}.")
+    return next((root / name for name in plan.inside if isdir(root / name)), root)
 
 
 def _folders(side: Side, own: str | None, files: SplitFiles) -> tuple[str, ...]:
@@ -222,7 +228,7 @@ def _folders(side: Side, own: str | None, files: SplitFiles) -> tuple[str, ...]:
 def _folder(name: str, what: str, folders: Sequence[str], base: Path) -> Path:
     candidates = [base / folder for folder in folders]
     for candidate in candidates:
-        if candidate.is_dir():
+        if isdir(candidate):
             return candidate
     expected = " or ".join(str(candidate) for candidate in candidates)
     raise DataError(f"{name}: there is no folder of {what}, expected {expected}; check the root and what was unpacked.")
@@ -231,14 +237,18 @@ def _folder(name: str, what: str, folders: Sequence[str], base: Path) -> Path:
 def _scan(side: Side, folder: Path, name: str) -> dict[str, Path]:
     """Path of each pair's file by the pair's name."""
     found: dict[str, Path] = {}
-    for parent, folders, names in walk(folder, followlinks=True):
-        folders.sort()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _leads_up(parent, name))
         below = Path(parent).relative_to(folder)
         for file_name in sorted(names):
             key = side.key(below / file_name)
             if key is None:
                 continue
             path = Path(parent) / file_name
+            if stray_sign(key):
+                raise DataError(
+                    f"{name}: the file name {str(path)!r} holds a control character or is not UTF-8; rename it."
+                )
             if key in found:
                 raise DataError(
                     f"{name}: {found[key]} and {path} both belong to '{key}'; keep one, or name extensions."
@@ -247,13 +257,20 @@ def _scan(side: Side, folder: Path, name: str) -> dict[str, Path]:
     return found
 
 
+def _leads_up(parent: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in, so that walking it would never end."""
+    if not islink(os.path.join(parent, name)):
+        return False
+    return Path(realpath(parent)).is_relative_to(realpath(os.path.join(parent, name)))
+
+
 def _find_masks(
     plan: FolderPlan, files: SplitFiles, base: Path, name: str, masks: str | None
 ) -> tuple[MaskFiles, Path, dict[str, Path]]:
     ways = [choose(plan.masks, masks, f"kind of masks of {plan.name}")] if masks else [*plan.masks.values()]
     places = [_folders(way.side, files.masks, files) for way in ways]
     for way, folders in zip(ways, places, strict=True):
-        if any((base / folder).is_dir() for folder in folders):
+        if any(isdir(base / folder) for folder in folders):
             folder = _folder(name, "masks", folders, base)
             found = _scan(way.side, folder, name)
             if found:
@@ -281,14 +298,13 @@ def _nothing(name: str, what: str, side: Side, folder: Path) -> str:
 
 def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | None:
     """The lines of the split's list file with their places, None for a split without one."""
-    path = next((base / file for file in files.lists if (base / file).is_file()), None)
+    path = next((base / file for file in files.lists if isfile(base / file)), None)
     if path is None:
         if files.takes or not files.lists:
             return None
-        expected = " or ".join(str(base / file) for file in files.lists)
+        expected = " or ".join(dict.fromkeys(str(base / file) for file in files.lists))
         raise DataError(f"{name}: there is no list file, expected {expected}.")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = [(line.strip(), f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    found = [(line, f"{path}, line {number}") for number, line in filled_lines(path, "a list of pairs", DataError)]
     if not found:
         raise DataError(f"{path}: is empty, expected one name or path a line.")
     return found
@@ -296,6 +312,8 @@ def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | 
 
 def _listed(line: str, where: str, base: Path, images: _Found, masks: _Found) -> Entry | str:
     """The pair that a line of a list file names, or a sentence on what is missing."""
+    if ".." in re.split(r"[/\s]", line) or "\0" in line:
+        return f"{where}: '{line}' leads out of a folder, expected a name, or paths without '..'."
     columns = line.split()
     if len(columns) == 2 and all(Path(column).suffix for column in columns) and line not in images.paths:
         return _named(columns, where, base, images.side)
@@ -311,7 +329,7 @@ def _named(columns: Sequence[str], where: str, base: Path, side: Side) -> Entry 
     """The pair of an image path and a mask path, relative to the root."""
     image, mask = (base / column.lstrip("/") for column in columns)
     for path in (image, mask):
-        if not path.is_file():
+        if not isfile(path):
             return f"{where}: there is no file {path}."
     return Entry(item_id(side.key(Path(image.name)) or image.stem), image, mask)
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from d3s2.base.errors import NumericError
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.data.dataset import SegmentationDataset, read_pair
 
@@ -51,6 +52,11 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(height, width) of every pair."""
+        return self.masks.shape[-2], self.masks.shape[-1]
 
     def take(self, positions: Sequence[int]) -> "Pairs":
         chosen = torch.tensor([*positions], dtype=torch.long)
@@ -131,7 +137,9 @@ def to_unit(images: UInt8[Tensor, "*b 3 h w"]) -> Tensor:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Float in 0..1 -> 0..255, rounded."""
+    """Float in 0..1 -> 0..255, rounded; raises NumericError where a number is not finite, which would become black."""
+    if not bool(torch.isfinite(images).all()):
+        raise NumericError("Images hold numbers that are not finite, expected 0..1; they cannot be stored.")
     return (images.to(torch.float32).clamp(0, 1) * 255.0).round().to(torch.uint8)
 
 

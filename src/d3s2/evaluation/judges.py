@@ -18,16 +18,17 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.base.files import read_json, sha256_file, sha256_text
+from d3s2.base.files import sha256_file, sha256_text
+from d3s2.base.records import read_object
 from d3s2.base.seeds import numpy_generator
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import FilePairs, in_order, to_unit
-from d3s2.metrics import mean_iou
+from d3s2.metrics import RULE, mean_iou
 from d3s2.nets.loading import load_segmenter
 from d3s2.nets.pooling import GRID, deepest_layer, pooled_features
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.fit import fit_teacher
+from d3s2.pipeline.fit import fit_teacher, teacher_digest
 from d3s2.pipeline.run import Run
 from d3s2.report.judgements import (
     OWN_REAL,
@@ -73,6 +74,30 @@ class Panel:
         return (_features(self.judges[self.looks_with], images, self.device) - self.centre) / self.scale
 
 
+class Rows:
+    """Vectors of `num_rows` images that come batch by batch, in one tensor from the first batch on.
+
+    Thousands of small tensors in a list lie scattered between what is freed around them, and keep the heap from
+    shrinking: memory then grows with the images that were read instead of with the vectors that are kept.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows, self._next, self._table = num_rows, 0, torch.empty(0)
+
+    def append(self, rows: Float[Tensor, "b d"]) -> None:
+        """Copies the rows behind those that are there."""
+        if not self._next:
+            self._table = rows.new_empty(self._num_rows, rows.shape[1])
+        self._table[self._next : self._next + len(rows)] = rows
+        self._next += len(rows)
+
+    @property
+    def filled(self) -> Float[Tensor, "n d"]:
+        """All rows."""
+        assert self._next == self._num_rows
+        return self._table
+
+
 def judge_sets(run: Run, folders: Mapping[str, Path]) -> Judgements:
     """Judges distilled sets and, for comparison, real images; writes judges.json, or reads it where nothing changed.
 
@@ -80,10 +105,11 @@ def judge_sets(run: Run, folders: Mapping[str, Path]) -> Judgements:
         folders: name of each distilled set -> where it lies.
     """
     sets = {name: DistilledSet(folder) for name, folder in folders.items()}
-    digest, path = _digest(run, sets), run.folder / JUDGES
-    if path.exists() and read_json(path).get("digest") == digest:
+    teacher = fit_teacher(run)
+    digest, path = _digest(run, sets, teacher), run.folder / JUDGES
+    if path.exists() and read_object(path).get("digest") == digest:
         return read_judgements(path)
-    panel = _seat(run)
+    panel = _seat(run, teacher)
     train, test = run.train_data, run.test_data
     rows = [_judged(panel, name, one, one.ids, train) for name, one in sets.items()]
     if sets:
@@ -103,24 +129,23 @@ def judge_sets(run: Run, folders: Mapping[str, Path]) -> Judgements:
     return found
 
 
-def _seat(run: Run) -> Panel:
+def _seat(run: Run, teacher: Segmenter) -> Panel:
     names = run.train_data.space.names
-    judges: dict[str, Segmenter] = {"teacher": fit_teacher(run)}
+    judges: dict[str, Segmenter] = {"teacher": teacher}
     if (run.models / JUDGE).is_dir():
         judges["independent"] = load_segmenter(run.models / JUDGE, names, device=run.device)
     looks_with = "independent" if "independent" in judges else "teacher"
     net, data = judges[looks_with], run.train_data
-    features, pixels = [], []
+    real, pixels = Rows(len(data.ids)), Rows(len(data.ids))
     with run.progress.task("judges read real images", len(data.ids)) as task:
         for chunk in FilePairs(data, tuple(data.ids)).batches(in_order(len(data.ids), BATCH)):
-            features.append(_features(net, chunk.images, run.device))
+            real.append(_features(net, chunk.images, run.device))
             pixels.append(small_pictures(chunk.images.to(run.device)))
             task.advance(len(chunk))
-    real = torch.cat(features)
-    centre, scale = real.mean(dim=0), real.std(dim=0).clamp(min=1e-6)
+    centre, scale = real.filled.mean(dim=0), real.filled.std(dim=0).clamp(min=1e-6)
     with torch.no_grad():
         layer = deepest_layer(net(to_unit(chunk.images[:1]).to(run.device)).features)
-    spreads = spread_of((real - centre) / scale), spread_of(torch.cat(pixels))
+    spreads = spread_of(real.filled.sub_(centre).div_(scale)), spread_of(pixels.filled)
     return Panel(judges, looks_with, centre, scale, *spreads, layer, run.device)
 
 
@@ -138,7 +163,7 @@ def _judged(
     real: SegmentationDataset | None = None,
 ) -> Judgement:
     """One row; with `real`, where the neighbours are named."""
-    features, pixels, ignored_px, num_px = [], [], 0, 0
+    features, pixels, ignored_px, num_px = Rows(len(ids)), Rows(len(ids)), 0, 0
     confusions = {judge: np.zeros((net.num_classes,) * 2, dtype=np.int64) for judge, net in panel.judges.items()}
     for chunk in FilePairs(data, tuple(ids)).batches(in_order(len(ids), BATCH)):
         features.append(panel.features_of(chunk.images))
@@ -147,8 +172,8 @@ def _judged(
         for judge, net in panel.judges.items():
             confusions[judge] += score(net, chunk, device=panel.device)
     own = name == OWN_REAL  # part of the real data: to compare them with themselves would say nothing
-    likeness = None if own else compare(panel.features, torch.cat(features))
-    looks = None if own else compare(panel.pixels, torch.cat(pixels))
+    likeness = None if own else compare(panel.features, features.filled)
+    looks = None if own else compare(panel.pixels, pixels.filled)
     return Judgement(
         name=name,
         items=len(ids),
@@ -156,7 +181,7 @@ def _judged(
         density=round(likeness.density, 4) if likeness else None,
         coverage=round(likeness.coverage, 4) if likeness else None,
         authenticity=round(looks.authenticity, 4) if looks else None,
-        vendi=round(vendi_score(torch.cat(features)), 4),
+        vendi=round(vendi_score(features.filled), 4),
         neighbours=_neighbours(data, looks, real) if isinstance(data, DistilledSet) and looks and real else (),
         **{f"{judge}_miou": _miou(confusion) for judge, confusion in confusions.items()},
     )
@@ -185,14 +210,10 @@ def _features(net: Segmenter, images: UInt8[Tensor, "b 3 h w"], device: torch.de
         return pooled_features(net, to_unit(images).to(device))
 
 
-def _digest(run: Run, sets: Mapping[str, DistilledSet]) -> str:
+def _digest(run: Run, sets: Mapping[str, DistilledSet], teacher: Segmenter) -> str:
     """Of all that the judgements follow from."""
     contents = {name: one.manifest["items_sha256"] for name, one in sets.items()}
-    weights = {
-        str(path.relative_to(run.models)): sha256_file(path)
-        for folder in (run.models / JUDGE, run.models / "teacher")
-        for path in sorted(folder.glob("*.safetensors"))
-    }
-    how = f"{PICTURE} {GRID} {NUM_NEIGHBOURS}"
+    judge = {path.name: sha256_file(path) for path in sorted((run.models / JUDGE).glob("*.safetensors"))}
+    how = f"{PICTURE} {GRID} {NUM_NEIGHBOURS} {RULE}"
     seen = f"{run.data_digest} {run.test_digest}"
-    return sha256_text(f"{contents} {weights} {run.config.teacher.source} {run.config.seed} {seen} {how}")
+    return sha256_text(f"{contents} {judge} {teacher_digest(teacher)} {run.config.seed} {seen} {how}")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
 from d3s2.report.records import AT, JOINT, SOFT_END
-from d3s2.selection.select import METHODS
+from d3s2.selection.names import METHOD_NAMES
 
 RANDOM, BALANCED, ALL = "random", "balanced", "all"
 GUIDED, UNGUIDED = "distilled", "distilled-unguided"
-REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))
+REAL = (RANDOM, BALANCED, ALL, *(name for name in METHOD_NAMES if name not in (RANDOM, BALANCED, ALL)))
 HERE = (GUIDED, UNGUIDED)
 
 
@@ -25,7 +25,7 @@ class SetPart:
     """One part of a set.
 
     Args:
-        source: 'random', 'balanced', a name in METHODS, 'all', 'distilled', 'distilled-unguided', or a path.
+        source: 'random', 'balanced', a name in METHOD_NAMES, 'all', 'distilled', 'distilled-unguided', or a path.
         soft: whether students learn from its soft labels too.
         like: the made part whose bytes a chosen one takes; None takes the run's budget of masks.
     """

@@ -4,29 +4,39 @@ So a stopped evaluation goes on, and a student that several tables need is train
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
 from multiprocessing import Queue, active_children, get_context
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
+from d3s2.base.cores import num_cores
 from d3s2.base.errors import UsageError, WorkError
 from d3s2.base.files import read_json, write_json
 from d3s2.base.launch import run_together
 from d3s2.base.progress import Progress
-from d3s2.base.runtime import num_cores, peak_memory_gib, pick_device, stopwatch, torch_threads
+from d3s2.base.runtime import peak_memory_gib, pick_device, stopwatch, torch_threads
 from d3s2.base.seeds import seed_for
-from d3s2.base.workers import end_with_parent
+from d3s2.base.workers import ending, spawned_pool
 from d3s2.data.pairs import PairSource, open_pairs
 from d3s2.evaluation.sets import Members, open_members, png_size, soft_bytes_of, soft_of
+from d3s2.evaluation.student_records import (
+    Expected,
+    StudentRecord,
+    checkpoint_path,
+    digest_of,
+    early_path,
+    read_record,
+    student_path,
+    write_record,
+)
 from d3s2.metrics import mean_iou
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import Network, save_segmenter
@@ -42,7 +52,6 @@ Submit = Callable[[Sequence["StudentJob"]], Iterator["StudentRecord"]]
 Devices = tuple[str, ...]
 """Where one student is trained, by one process each."""
 
-STUDENTS = "students"
 THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -54,7 +63,8 @@ class StudentJob:
     Args:
         set_name: what tables call the set.
         architecture: which network.
-        digest: of everything that the result depends on.
+        depends: everything that the result depends on, as JSON values; `digest` is taken of it.
+        test_px: pixels of each class in the test split.
         data: for real sets, and for the test split.
         members: the training pairs.
         protocol: of the training, this architecture's settings taken in.
@@ -70,7 +80,8 @@ class StudentJob:
     set_name: str
     architecture: ArchitectureConfig
     seed: int
-    digest: str
+    depends: Mapping[str, Any]
+    test_px: tuple[int, ...]
     data: DataConfig
     members: tuple[Members, ...]
     protocol: TrainConfig
@@ -88,43 +99,16 @@ class StudentJob:
         """What tables call the architecture."""
         return self.architecture.student
 
-
-@dataclass(frozen=True)
-class StudentRecord:
-    """What came out of one student.
-
-    Args:
-        items: training pairs.
-        bytes: of the training pairs as PNG at the working size, estimated where there are many (`png_size`),
-            and of the soft labels that were learnt from.
-        confusion: pixels of (true class, predicted class) over the test split.
-        boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
-        peak_memory_gib: of main memory, by the first process that trained it.
-        early: mIoU by the number of iterations after which it was taken, the last one not among them.
-    """
-
-    set_name: str
-    student: str
-    seed: int
-    digest: str
-    items: int
-    bytes: int
-    iterations: int
-    confusion: list[list[int]]
-    boundary: list[list[int]]
-    wall_s: float
-    peak_memory_gib: float
-    early: dict[str, float] = field(default_factory=dict)
+    @property
+    def digest(self) -> str:
+        """Of everything that the result depends on."""
+        return digest_of(self.depends)
 
     @property
-    def matrix(self) -> np.ndarray:
-        """The confusion matrix as int64."""
-        return np.array(self.confusion, dtype=np.int64)
-
-    @property
-    def boundary_counts(self) -> np.ndarray:
-        """The counts near contours as int64."""
-        return np.array(self.boundary, dtype=np.int64)
+    def expected(self) -> Expected:
+        """What its record must say."""
+        items = sum(len(part.ids) for part in self.members)
+        return Expected(self.set_name, self.student, self.depends, items, self.test_px)
 
 
 def train_students(
@@ -136,17 +120,23 @@ def train_students(
         folder: of the run.
         places: where students are trained; workers take turns in choosing one.
         workers: students that are trained side by side.
+
+    Raises:
+        StoreError: a record on disk is damaged or not of the student that it is taken for; before any is trained.
     """
+    for job in jobs:
+        if job.record.exists():
+            read_record(job.record, job.expected)
     missing = [job for job in jobs if not job.record.exists()]
     done = len(jobs) - len(missing)
     with progress.task("students", len(jobs), done) as task, _pool(min(workers, len(missing)), places) as submit:
         for record in submit(missing):
             path = student_path(folder, record.set_name, record.student, record.seed, record.digest)
-            write_json(path, asdict(record))
+            write_record(path, record)
             checkpoint_path(path).unlink(missing_ok=True)
             early_path(path).unlink(missing_ok=True)
             task.advance(note=f"{record.set_name}, {record.student}")
-    return [StudentRecord(**read_json(job.record)) for job in jobs]
+    return [read_record(job.record, job.expected) for job in jobs]
 
 
 def train_student(job: StudentJob) -> StudentRecord:
@@ -177,8 +167,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
     first = group.index == 0
 
     def measured() -> Counts:
-        test_pairs = _split_pairs(job.data, job.data.test)
-        return measure(net, test_pairs, device=device, autocast=autocast, sliding=sliding, group=group)
+        return measure(net, _test_pairs(job), device=device, autocast=autocast, sliding=sliding, group=group)
 
     def score_early(iterations: int) -> None:
         miou = mean_iou(measured().confusion)
@@ -208,6 +197,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         student=job.student,
         seed=job.seed,
         digest=job.digest,
+        depends=dict(job.depends),
         items=len(pairs),
         bytes=png_size(pairs) + soft_bytes_of(job.members) if first else 0,
         iterations=job.protocol.iterations,
@@ -265,18 +255,29 @@ def _new_network(job: StudentJob, num_classes: int) -> Network:
     seed = seed_for(job.seed, "student")
     if job.architecture.name == "compact-unet":
         return new_unet(num_classes, job.protocol.width, seed)
-    return new_segmenter(job.architecture.name, num_classes, seed=seed, backbone=job.architecture.backbone)
+    return new_segmenter(
+        job.architecture.name,
+        num_classes,
+        seed=seed,
+        backbone=job.architecture.backbone,
+        revision=job.architecture.backbone_revision,
+    )
 
 
-def _split_pairs(data: DataConfig, split: str) -> PairSource:
-    return _cached_split_pairs(data.model_dump_json(), split)
+def _test_pairs(job: StudentJob) -> PairSource:
+    return _pairs_with_digest(job.depends["test"], job.data.model_dump_json())
 
 
 @lru_cache(maxsize=1)
-def _cached_split_pairs(data_json: str, split: str) -> PairSource:
-    # A worker scores many students on one test split: it is read once.
+def _pairs_with_digest(digest: str, data_json: str) -> PairSource:
+    """The test split, read once for the many students that a worker scores on it.
+
+    Args:
+        digest: of what the split holds: the config alone says where it lies, and there may be other data since.
+        data_json: the config.
+    """
     data = DataConfig.model_validate_json(data_json)
-    dataset = open_split(data, split)
+    dataset = open_split(data, data.test)
     return open_pairs(dataset, dataset.ids, data.memory_gib)
 
 
@@ -286,16 +287,15 @@ def _pool(workers: int, places: Sequence[Devices]) -> Iterator[Submit]:
     if workers <= 1:
         yield lambda jobs: map(train_student, jobs)
         return
-    context = get_context("spawn")
-    free = context.Queue()
+    free = get_context("spawn").Queue()
     for number in range(workers):
         free.put(places[number % len(places)])
     others = set(active_children())
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(free,)) as pool:
+    with spawned_pool(workers, _begin_worker, free) as pool:
 
         def submit(jobs: Sequence[StudentJob]) -> Iterator[StudentRecord]:
             try:
-                for future in as_completed([pool.submit(train_student, job) for job in jobs]):
+                for future in as_completed([pool.submit(ending, train_student, job) for job in jobs]):
                     yield future.result()
             except BrokenProcessPool:
                 raise WorkError(
@@ -313,7 +313,6 @@ def _pool(workers: int, places: Sequence[Devices]) -> Iterator[Submit]:
 
 
 def _begin_worker(free: "Queue[Devices]") -> None:
-    end_with_parent()
     place = [torch.device(name) for name in free.get()]
     if place[0].type != "cuda":
         return
@@ -323,19 +322,3 @@ def _begin_worker(free: "Queue[Devices]") -> None:
         seen = os.environ.get(VISIBLE)
         names = seen.split(",") if seen else [str(index) for index in range(torch.cuda.device_count())]
         os.environ[VISIBLE] = ",".join(names[device.index] for device in place)
-
-
-def student_path(folder: Path, set_name: str, student: str, seed: int, digest: str) -> Path:
-    """Where the record of a student lies in the run's folder."""
-    names = (re.sub(r"[^A-Za-z0-9.+-]+", "_", name) for name in (set_name, student))
-    return folder / STUDENTS / f"{'-'.join(names)}-{seed}-{digest[:12]}.json"
-
-
-def checkpoint_path(record: Path) -> Path:
-    """Where a long training keeps its state until its record is there."""
-    return record.with_suffix(".checkpoint.pt")
-
-
-def early_path(record: Path) -> Path:
-    """Where a training keeps its early scores until its record is there."""
-    return record.with_suffix(".early.json")

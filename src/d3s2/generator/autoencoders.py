@@ -19,9 +19,11 @@ from d3s2.generator.parts import SourceSettings, load_part
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 
 
-def load_autoencoder(source: str, subfolder: str | None, how: SourceSettings) -> Autoencoder:
+def load_autoencoder(
+    source: str, subfolder: str | None, how: SourceSettings, revision: str | None = None
+) -> Autoencoder:
     """The autoencoder in a folder or of a hub id, frozen, in float32; raises ModelError where there is none."""
-    network = load_part(AutoModel, source, subfolder, how)
+    network = load_part(AutoModel, source, subfolder, how, revision=revision)
     if not isinstance(network, AutoencoderKL | AutoencoderTiny):
         raise ModelError(
             f"{source}: holds a {type(network).__name__}, expected an AutoencoderKL or an AutoencoderTiny; name its "

@@ -25,6 +25,23 @@ class Level:
     sigma: float
     time: float
 
+    @property
+    def noise_share(self) -> float:
+        """sigma / (alpha + sigma), comparable between schedules: 1 is pure noise, 0 none."""
+        return self.sigma / (self.alpha + self.sigma)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the schedule, in shares of noise, both ends included; guidance and time travel act in one."""
+
+    noisiest: float = 0.9
+    cleanest: float = 0.1
+
+    def holds(self, level: Level) -> bool:
+        """Whether this level lies in it."""
+        return self.cleanest <= level.noise_share <= self.noisiest
+
 
 Schedule = Sequence[Level]
 """Levels from the noisiest to the last; sampling ends at the last one, so n steps take n + 1 levels."""

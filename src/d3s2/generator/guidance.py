@@ -25,18 +25,19 @@ Universal Guidance (arXiv 2302.07121), `fast` alone is MPGD (arXiv 2311.16424); 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from d3s2.base.errors import NumericError
-from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.base.moving import to_device
+from d3s2.generator.denoiser import Denoiser, Level, Window
+from d3s2.generator.names import Mode
 from d3s2.generator.samplers import initial_noise
 
-Mode = Literal["fast", "full", "both"]
-SMALLEST_RMS = 1e-12
+MOST_OF_IT = Window()
 
 
 @runtime_checkable
@@ -47,43 +48,37 @@ class Energy(Protocol):
         """One energy an item, differentiable."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """The part of the schedule in which guidance acts, in shares of noise sigma / (alpha + sigma): 1 is pure noise."""
-
-    noisiest: float = 0.9
-    cleanest: float = 0.1
-
-    def holds(self, level: Level) -> bool:
-        """Whether guidance acts at this level."""
-        return self.cleanest <= level.sigma / (level.alpha + level.sigma) <= self.noisiest
-
-
 @dataclass
 class Refusals:
-    """Counts gradients that were not finite; more than `allowed` for one item end the work.
+    """Counts steps at which a gradient was not finite; more than `allowed` for one item end the work.
 
     Args:
         items: what messages call the items of the batch.
-        allowed: steps an item may take unguided for that reason.
+        allowed: steps an item may take without some or all of its guidance for that reason.
+        ends: raise at once; False leaves it to the caller to drop the items that have too many.
     """
 
     items: tuple[str, ...]
     allowed: int = 3
+    ends: bool = True
     counts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.counts = self.counts or [0] * len(self.items)
 
     def note(self, refused: Bool[Tensor, " b"]) -> None:
-        """Adds a step; raises NumericError for an item that was refused too often."""
+        """Adds a step, however many of its gradients were refused; raises NumericError for an item with too many."""
         for index in refused.nonzero().flatten().tolist():
             self.counts[index] += 1
-            if self.counts[index] > self.allowed:
+            if self.ends and self.counts[index] > self.allowed:
                 raise NumericError(
                     f"Item '{self.items[index]}': the guidance gradient was not finite at {self.counts[index]} steps, "
                     f"at most {self.allowed} are allowed; lower synthesize.guidance.strength, or use float32."
                 )
+
+    def too_many(self) -> list[int]:
+        """Positions of the items that were refused too often."""
+        return [index for index, count in enumerate(self.counts) if count > self.allowed]
 
 
 def guide(
@@ -93,7 +88,7 @@ def guide(
     strength: float,
     mode: Mode = "fast",
     full_share: float = 0.5,
-    window: Window = Window(),
+    window: Window = MOST_OF_IT,
     inner_steps: int = 1,
     every: int = 1,
     hold: bool = False,
@@ -129,16 +124,20 @@ def guide(
             return clean if held is None else _stepped(clean, strength * _own_update(x, clean, level), held)
         found = _gradients(denoiser, energy, x, level) if share > 0 else _gradients_by_clean(denoiser, energy, x, level)
         size = strength * _own_update(x, found.clean, level)
-        clean, directions = found.clean, []
+        clean, directions, refused = found.clean, [], torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if share < 1:
             part = (1 - share) / inner_steps
             for step in range(inner_steps):
                 slope = found.by_clean if step == 0 else _slope(energy, clean, level)
-                directions.append(part * _direction(slope, refusals))
+                refused |= not_finite(slope)
+                directions.append(part * _direction(slope))
                 clean = _stepped(clean, size, directions[-1])
         if found.by_noisy is not None:
-            directions.append(share * _direction(found.by_noisy, refusals))
+            refused |= not_finite(found.by_noisy)
+            directions.append(share * _direction(found.by_noisy))
             clean = _stepped(clean, size, directions[-1])
+        if refusals is not None:
+            refusals.note(refused)
         held = torch.stack(directions).sum(dim=0) if hold else None
         return clean
 
@@ -161,7 +160,8 @@ def smooth(energy: Energy, spread: float, noises: Sequence[torch.Generator], *, 
 
     def smoothed(clean: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, " b"]:
         shape = (clean.shape[1], clean.shape[2], clean.shape[3])
-        drawn = [spread * level.sigma * initial_noise(noises, shape).to(clean) for _ in range(draws)]
+        fresh = [to_device(initial_noise(noises, shape), clean.device).to(clean.dtype) for _ in range(draws)]
+        drawn = [spread * level.sigma * noise for noise in fresh]
         return torch.stack([energy(clean + noise, level) for noise in drawn]).mean(dim=0)
 
     return smoothed
@@ -211,13 +211,17 @@ def _own_update(x: Tensor, clean: Tensor, level: Level) -> Float[Tensor, "b 1 1 
     return _rms(x - level.alpha * clean)
 
 
-def _direction(gradient: Tensor, refusals: Refusals | None) -> Tensor:
+def not_finite(x: Float[Tensor, "b c h w"]) -> Bool[Tensor, " b"]:
+    """Which items of a batch hold a number that is NaN or infinite."""
+    return ~torch.isfinite(x).all(dim=(1, 2, 3))
+
+
+def _direction(gradient: Tensor) -> Tensor:
     """Of root mean square 1 for each item; 0 where the gradient is 0, or is refused."""
-    finite = torch.isfinite(gradient).all(dim=(1, 2, 3))
-    if refusals is not None:
-        refusals.note(~finite)
-    usable = torch.where(finite[:, None, None, None], gradient, torch.zeros_like(gradient))
-    return usable / _rms(usable).clamp(min=SMALLEST_RMS)
+    usable = torch.where(not_finite(gradient)[:, None, None, None], torch.zeros_like(gradient), gradient)
+    near_one, _ = _scaled(usable)
+    rms = near_one.pow(2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return near_one / torch.where(rms > 0, rms, torch.ones_like(rms))
 
 
 def _stepped(clean: Tensor, size: Tensor, direction: Tensor) -> Tensor:
@@ -225,4 +229,11 @@ def _stepped(clean: Tensor, size: Tensor, direction: Tensor) -> Tensor:
 
 
 def _rms(x: Tensor) -> Float[Tensor, "b 1 1 1"]:
-    return x.pow(2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    near_one, largest = _scaled(x)
+    return largest * near_one.pow(2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, Float[Tensor, "b 1 1 1"]]:
+    """Each item divided by its largest element, whose squares neither over- nor underflow; and that element."""
+    largest = x.abs().amax(dim=(1, 2, 3), keepdim=True)
+    return x / torch.where(largest > 0, largest, torch.ones_like(largest)), largest

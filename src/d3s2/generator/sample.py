@@ -10,7 +10,7 @@ from torch import Tensor
 from d3s2.base.names import choose
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.generator import Generator
-from d3s2.generator.guidance import watch
+from d3s2.generator.guidance import not_finite, watch
 from d3s2.generator.samplers import SAMPLERS, TimeTravel, initial_noise
 from d3s2.generator.schedules import levels_of
 
@@ -23,7 +23,7 @@ class Sampling:
         sampler: a name in SAMPLERS.
         num_steps: network evaluations.
         guidance_scale: of classifier-free guidance; 1 is none.
-        eta: share of fresh noise a step.
+        eta: share of fresh noise a step, 0 to 1.
         travel: steps that are repeated.
     """
 
@@ -44,7 +44,7 @@ def sample(
     guided: Callable[[Denoiser], Denoiser] | None = None,
     look: Callable[[Tensor, Level], None] | None = None,
 ) -> Float[Tensor, "b 3 hh ww"]:
-    """RGB images in 0..1 for a batch of masks.
+    """RGB images in 0..1 for a batch of masks; NaN throughout where an item's latent or image is not finite.
 
     Args:
         noises: one CPU generator an item, from which its initial and fresh noise is drawn.
@@ -68,4 +68,6 @@ def sample(
             fresh_noise=lambda: initial_noise(noises, shape).to(device),
             travel=sampling.travel,
         )
-        return generator.decode(latents).float().clamp(0, 1)
+        images = generator.decode(latents).float()
+        broken = not_finite(latents) | not_finite(images)
+        return torch.where(broken[:, None, None, None], torch.nan, images.clamp(0, 1))

@@ -1,13 +1,19 @@
 """Samplers: flat functions over a denoiser and a schedule. They know of no model and of no guidance.
 
-| name  | symbol       | meaning                                                   |
-|-------|--------------|-----------------------------------------------------------|
-| noise | e            | (x_t - alpha_t x0) / sigma_t, the noise that x0 implies    |
-| eta   | eta          | share of fresh noise a step; 0 is deterministic            |
+| name   | symbol       | meaning                                                   |
+|--------|--------------|-----------------------------------------------------------|
+| noise  | e            | (x_t - alpha_t x0) / sigma_t, the noise that x0 implies    |
+| eta    | eta          | share of fresh noise a step; 0 is deterministic            |
+| shrink | a            | alpha_t / alpha_s, from a cleaner level s to t             |
+| added  | b            | sqrt(sigma_t^2 - (a sigma_s)^2)                            |
+
+From s to t noise is added: x_t = a x_s + b e, under any schedule; where variance is preserved, b^2 = 1 - a^2. So x_s
+given x_t and x0 has the standard deviation b sigma_s / sigma_t.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -15,10 +21,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import UsageError
-from d3s2.generator.denoiser import Denoiser, Level, Schedule
+from d3s2.generator.denoiser import Denoiser, Level, Schedule, Window
 
 Sampler = Callable[..., Tensor]
 FreshNoise = Callable[[], Tensor]
+ALL_OF_IT = Window(noisiest=1.0, cleanest=0.0)
 FEW_STEPS = 15  # below it the last step of DPM-Solver++ is of first order, which is steadier
 
 
@@ -37,7 +44,7 @@ def ddim(
         denoiser: (x, level) -> x0.
         x: noise at the first level.
         schedule: n + 1 levels.
-        eta: 0 (deterministic) to 1 (DDPM's variance).
+        eta: 0 (deterministic) to 1 (DDPM's variance, that of x_s given x_t and x0).
         fresh_noise: draws noise shaped like x; needed where eta > 0 or with time travel.
         travel: steps that are repeated.
 
@@ -105,22 +112,23 @@ def dpm_solver_2m(
 SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "dpm-solver-2m": dpm_solver_2m}
 
 
+@dataclass(frozen=True)
 class TimeTravel:
     """Repeats the steps inside a window of the schedule: noise is put back and the step is taken again.
 
     Args:
-        repeats: how often each step in the window is taken, 1 is once.
-        start, end: the window, as fractions of the steps (0 first, 1 last).
+        repeats: how often each step that starts in the window is taken, 1 is once.
+        window: where; given the window of the guidance, the steps that are repeated are those that are guided.
 
     Source: RePaint, arXiv 2201.09865; recurrence in Universal Guidance, arXiv 2302.07121.
     """
 
-    def __init__(self, repeats: int, start: float = 0.0, end: float = 1.0) -> None:
-        self.repeats, self.start, self.end = repeats, start, end
+    repeats: int
+    window: Window = ALL_OF_IT
 
-    def times(self, step: int, num_steps: int) -> int:
-        """How often step number `step` is taken."""
-        return self.repeats if self.start <= step / num_steps < self.end else 1
+    def times(self, level: Level) -> int:
+        """How often the step that starts at `level` is taken."""
+        return self.repeats if self.window.holds(level) else 1
 
 
 def initial_noise(generators: Sequence[torch.Generator], shape: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:
@@ -130,18 +138,16 @@ def initial_noise(generators: Sequence[torch.Generator], shape: tuple[int, int, 
 
 def _steps(schedule: Schedule, travel: TimeTravel | None) -> Iterator[tuple[Level, Level]]:
     """Pairs (from, to); a pair that goes up in noise is a step back in time."""
-    num_steps = len(schedule) - 1
-    for step, (level, after) in enumerate(pairwise(schedule)):
+    for level, after in pairwise(schedule):
         yield level, after
-        for _ in range((travel.times(step, num_steps) if travel else 1) - 1):
+        for _ in range((travel.times(level) if travel else 1) - 1):
             yield after, level
             yield level, after
 
 
 def _renoised(x: Tensor, level: Level, noisier: Level, fresh_noise: FreshNoise | None) -> Tensor:
-    scale = noisier.alpha / level.alpha
-    spread = math.sqrt(max(noisier.sigma**2 - (scale * level.sigma) ** 2, 0.0))
-    return scale * x + spread * _drawn(fresh_noise)
+    shrink, added = _forward_step(level, noisier)
+    return shrink * x + added * _drawn(fresh_noise)
 
 
 def _drawn(fresh_noise: FreshNoise | None) -> Tensor:
@@ -151,11 +157,15 @@ def _drawn(fresh_noise: FreshNoise | None) -> Tensor:
 
 
 def _posterior_deviation(level: Level, after: Level) -> float:
-    """Standard deviation of DDPM's posterior between two levels; equation 16 with eta = 1."""
-    if level.alpha == 0 or after.alpha == 0:
-        return after.sigma
-    shrink = 1 - (level.alpha / after.alpha) ** 2
-    return after.sigma / level.sigma * math.sqrt(max(shrink, 0.0))
+    """Standard deviation of x_after given x_level and x0; equation 16 with eta = 1 where variance is preserved."""
+    _, added = _forward_step(after, level)
+    return after.sigma / level.sigma * added
+
+
+def _forward_step(level: Level, noisier: Level) -> tuple[float, float]:
+    """a and b above, from `level` to `noisier`."""
+    shrink = noisier.alpha / level.alpha if level.alpha else 0.0
+    return shrink, math.sqrt(max(noisier.sigma**2 - (shrink * level.sigma) ** 2, 0.0))
 
 
 def _half_log_snr(level: Level) -> float:

@@ -50,7 +50,13 @@ SEGFORMERS: dict[str, dict[str, Any]] = {
 
 
 def new_segmenter(
-    architecture: str, num_classes: int, *, seed: int, backbone: str | Path | None = None, allow_pickle: bool = False
+    architecture: str,
+    num_classes: int,
+    *,
+    seed: int,
+    backbone: str | Path | None = None,
+    allow_pickle: bool = False,
+    revision: str | None = None,
 ) -> Network:
     """A network that has not learnt yet: a `Segmenter` and a `Trainable`.
 
@@ -59,6 +65,7 @@ def new_segmenter(
         seed: of its first weights; global random state is left as it was.
         backbone: local folder or hub id of a pretrained backbone of the same shape. None: from scratch.
         allow_pickle: also read a backbone whose weights are not safetensors.
+        revision: commit, tag or branch of a backbone from the hub. None: its main branch.
 
     Raises:
         UsageError: the architecture is unknown, or has no backbone to give.
@@ -72,7 +79,7 @@ def new_segmenter(
         return net
     if isinstance(net, CompactUNet):
         raise UsageError(f"{architecture} has no backbone of its own; leave out backbone '{backbone}'.")
-    fill_backbone(net, backbone, allow_pickle=allow_pickle)
+    fill_backbone(net, backbone, allow_pickle=allow_pickle, revision=revision)
     return net
 
 
@@ -121,17 +128,20 @@ def adapted(network: Any, family: Family) -> AdaptedSegmenter:
     return AdaptedSegmenter(network, family, Preprocessing(divisor=family.divisor), groups)
 
 
-def fill_backbone(net: AdaptedSegmenter, source: str | Path, *, allow_pickle: bool = False) -> None:
+def fill_backbone(
+    net: AdaptedSegmenter, source: str | Path, *, allow_pickle: bool = False, revision: str | None = None
+) -> None:
     """Gives the network's backbone the weights of a pretrained one, for example of an ImageNet classifier.
 
     Args:
         source: local folder or hub id.
         allow_pickle: also read weights that are not safetensors.
+        revision: commit, tag or branch of a hub id. None: its main branch.
 
     Raises:
         ModelError: nothing is there, or its shape is another.
     """
-    folder = locate(source, allow_pickle=allow_pickle)
+    folder = locate(source, allow_pickle=allow_pickle, revision=revision)
     target = net.network.get_submodule(net.family.backbone)
     loaded, info = load_weights(type(target), folder, allow_pickle, config=target.config, dtype=torch.float32)
     # a classifier has no norms for the single stages, and brings a head that is of no use here

@@ -5,30 +5,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from transformers.utils import logging as transformers_logging
 
-from d3s2.base.errors import ModelError
+from d3s2.base.errors import D3S2Error, ModelError
+from d3s2.base.json_text import shortened
+from d3s2.base.revisions import refuse_revision_of_folder
+from d3s2.base.weights import require_regular_files
 from d3s2.nets.network_cards import FILES, describe, how_to_get
 
 CONFIG_NAME = "config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
-def locate(source: str | Path, *, allow_pickle: bool = False) -> Path:
+def locate(source: str | Path, *, allow_pickle: bool = False, revision: str | None = None) -> Path:
     """The folder that holds a network: `source` itself, or the hub's cache, filled where there is a network.
 
     Args:
         source: local folder, or hub id ('owner/name').
         allow_pickle: also take weights that are stored as pickle.
+        revision: commit, tag or branch of a hub id. None: its main branch.
 
     Raises:
         ModelError: nothing is there, or only pickled weights.
+        UsageError: a folder is given a revision.
     """
+    refuse_revision_of_folder(source, revision)
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        folder = _from_hub(str(source), allow_pickle)
+        folder = _from_hub(str(source), allow_pickle, revision)
     if not (folder / CONFIG_NAME).is_file():
         raise ModelError(f"{source}: there is no segmentation network here; give a folder that holds {CONFIG_NAME}.")
     _require_weights(str(source), folder, allow_pickle)
@@ -37,14 +49,17 @@ def locate(source: str | Path, *, allow_pickle: bool = False) -> Path:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silences the progress bars and remarks of transformers for a while: the library itself never prints."""
+    """Silences the progress bars and remarks of transformers and diffusers: the library itself never prints."""
     bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    diffusers_level = diffusers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    diffusers_logging.set_verbosity_error()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
+        diffusers_logging.set_verbosity(diffusers_level)
         if bars:
             transformers_logging.enable_progress_bar()
 
@@ -57,6 +72,7 @@ def load_weights(network: Any, folder: Path, allow_pickle: bool, **options: Any)
     """
     pickled = allow_pickle and not list(folder.glob("*.safetensors"))
     try:
+        require_regular_files(folder)
         with quiet_loading():
             return network.from_pretrained(
                 folder,
@@ -65,21 +81,27 @@ def load_weights(network: Any, folder: Path, allow_pickle: bool, **options: Any)
                 output_loading_info=True,
                 **options,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (D3S2Error, MemoryError):
+        raise
+    except Exception as error:  # damaged files reach into every corner of the libraries
+        reason = shortened(error, 300)
         raise ModelError(f"{folder}: cannot be read as {network.__name__} ({reason}); get the files again.") from None
 
 
-def _from_hub(repo: str, allow_pickle: bool) -> Path:
+def _from_hub(repo: str, allow_pickle: bool, revision: str | None) -> Path:
     wanted = [*FILES, *(["*.bin"] if allow_pickle else [])]
     try:
         with quiet_loading():
-            return Path(snapshot_download(repo, allow_patterns=wanted))
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))
     except HFValidationError:
         raise ModelError(f"{repo}: there is no such folder, and it is no hub id ('owner/name').") from None
     except (RepositoryNotFoundError, LocalEntryNotFoundError, OSError) as error:
         gone = isinstance(error, RepositoryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
         reason = "the hub has no such model" if gone else "the hub cannot be reached"
+        if isinstance(error, RevisionNotFoundError):
+            reason = f"the hub has no revision '{revision}' of this model"
+        elif revision is not None:
+            reason += f" for revision '{revision}'"
         raise ModelError(
             f"{repo}{describe(repo)}: there is no such folder, and {reason}; where there is a network run "
             f"`{how_to_get(repo)}`, copy the folder here and give its path instead of the id."

@@ -1,6 +1,5 @@
 """Segmentation networks from a folder or the hub, and back into a folder."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from d3s2.base.errors import ModelError, StoreError
-from d3s2.base.files import read_json, write_bytes
+from d3s2.base.errors import ModelError
+from d3s2.base.files import writing_files
 from d3s2.base.names import choose
+from d3s2.base.records import read_object
 from d3s2.nets.compact.files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.families.family import AdaptedSegmenter, Family
@@ -29,6 +29,8 @@ NETWORKS: dict[str, Family] = {
 }
 """`model_type` in a config of transformers -> how such a network keeps the contract. d3s2's own stands beside them."""
 
+MAX_LAYERS = 1000
+
 Network = CompactUNet | AdaptedSegmenter
 """What `new_segmenter` makes and `save_segmenter` writes: a `Segmenter` and a `Trainable`."""
 
@@ -42,6 +44,7 @@ def load_segmenter(
     label_map: LabelMap | None = None,
     size_px: int | tuple[int, int] | None = None,
     allow_pickle: bool = False,
+    revision: str | None = None,
 ) -> Segmenter:
     """A frozen network in float32 whose scores are those of `class_names`, in their order.
 
@@ -52,12 +55,13 @@ def load_segmenter(
         label_map: for a network of other classes: class of the data set -> the network's labels that mean it.
         size_px: what the network sees: the shorter side, or (height, width). None: the size of the images.
         allow_pickle: also read weights that are not safetensors.
+        revision: commit, tag or branch of a hub id. None: its main branch.
 
     Raises:
         ModelError: nothing is there, the network knows other classes, or only pickled weights are there.
         UsageError: a layer is unknown.
     """
-    folder = locate(source, allow_pickle=allow_pickle)
+    folder = locate(source, allow_pickle=allow_pickle, revision=revision)
     config = _read_config(folder)
     net: CompactUNet | CompactView | AdaptedSegmenter
     if config.get("_class_name") == CompactUNet.__name__:
@@ -68,7 +72,7 @@ def load_segmenter(
     else:
         family = choose(NETWORKS, str(config.get("model_type")), f"kind of segmentation network in {folder}")
         network = _load_network(family, str(source), folder, allow_pickle)
-        names = [network.config.id2label[label] for label in range(network.config.num_labels)]
+        names = _names_of(network, folder)
         groups = group_labels(str(source), names, class_names, label_map)
         preprocessing = read_preprocessing(folder, family.divisor, size_px)
         net = AdaptedSegmenter(network, family, preprocessing, groups, layers)
@@ -123,13 +127,39 @@ def _load_network(family: Family, source: str, folder: Path, allow_pickle: bool)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        content = read_json(folder / CONFIG_NAME)
-    except StoreError as error:
-        raise ModelError(str(error)) from None
-    if not isinstance(content, dict):
-        raise ModelError(f"{folder / CONFIG_NAME}: holds no table of settings; get the files again.")
-    return content
+    config = read_object(folder / CONFIG_NAME, "get the files again", ModelError)
+    key = _too_deep(config)
+    if key is not None:
+        raise ModelError(
+            f"{folder / CONFIG_NAME}: key '{key}' asks for more than {MAX_LAYERS:,} layers; get the files again."
+        )
+    return config
+
+
+def _too_deep(config: dict[str, Any], prefix: str = "") -> str | None:
+    """The first key that gives a number of layers which would take for ever to build."""
+    for key, value in config.items():
+        inside = _too_deep(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+        counts = value if isinstance(value, list) else [value]
+        if "depths" in key or "layers" in key:
+            inside = inside or (f"{prefix}{key}" if any(_is_large(count) for count in counts) else None)
+        if inside is not None:
+            return inside
+    return None
+
+
+def _is_large(count: Any) -> bool:
+    return isinstance(count, int | float) and count > MAX_LAYERS
+
+
+def _names_of(network: Any, folder: Path) -> list[str]:
+    labels = network.config.id2label
+    names = [labels.get(label) for label in range(network.config.num_labels)]
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError(
+            f"{folder / CONFIG_NAME}: id2label does not name each of the {len(names)} classes; get the files again."
+        )
+    return names
 
 
 def _write_adapted(net: AdaptedSegmenter, folder: Path, class_names: Sequence[str], half: bool) -> None:
@@ -137,10 +167,7 @@ def _write_adapted(net: AdaptedSegmenter, folder: Path, class_names: Sequence[st
     config.id2label = dict(enumerate(class_names))
     config.label2id = {name: label for label, name in config.id2label.items()}
     weights = stored_weights(network, half)
-    with tempfile.TemporaryDirectory() as scratch:
+    with writing_files(folder, last=CONFIG_NAME) as scratch:
         with quiet_loading():
             network.save_pretrained(scratch, state_dict=weights)
-        files = sorted(Path(scratch).iterdir(), key=lambda path: path.name == CONFIG_NAME)
-        write_preprocessing(folder, net.preprocessing, net.family.processor)
-        for path in files:  # the config comes last: its being there means that the folder is whole
-            write_bytes(folder / path.name, path.read_bytes())
+        write_preprocessing(scratch, net.preprocessing, net.family.processor)

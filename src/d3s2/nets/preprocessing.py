@@ -13,6 +13,7 @@ from d3s2.base.errors import ModelError, StoreError
 from d3s2.base.files import read_json, write_json
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
+MAX_DIVISOR = 1024
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -72,9 +73,10 @@ def read_preprocessing(folder: Path, divisor: int, size_px: int | tuple[int, int
     try:
         content: dict[str, Any] = read_json(path)
         mean, std = (tuple(map(float, content[key])) for key in ("image_mean", "image_std"))
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        divisor = int(content.get("size_divisor") or divisor)
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not 1 <= divisor <= MAX_DIVISOR:
             raise ValueError
-        return Preprocessing(mean, std, int(content.get("size_divisor") or divisor), size_px)
+        return Preprocessing(mean, std, divisor, size_px)
     except (StoreError, KeyError, TypeError, ValueError):
         raise ModelError(
             f"{path}: names no image_mean and image_std of three numbers; write them there, a network without its "

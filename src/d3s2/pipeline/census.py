@@ -6,7 +6,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,11 @@ import pyarrow.parquet as pq
 import scipy.sparse
 
 from d3s2.base.errors import DataError, StoreError, WorkError
-from d3s2.base.files import read_json, sha256_text, write_json, writing
+from d3s2.base.files import sha256_text, write_json, writing
+from d3s2.base.parquet import metadata_of, read_table
 from d3s2.base.progress import SILENT, Progress, Task
+from d3s2.base.records import RECORD, Count, read_record
+from d3s2.base.workers import ending, spawned_pool
 from d3s2.data.census import LAYOUT_CELLS, MaskCensus, MaskCount, count_item
 from d3s2.data.dataset import FileDataset, ResizedDataset, SegmentationDataset
 
@@ -27,6 +29,8 @@ PART_PATTERN = "part-*.parquet"
 MASKS_PER_TASK = 64
 MASKS_PER_PART = 2048
 SPACE_KEY = b"d3s2.space"
+
+COUNTS, COUNT_AGAIN = "counts of masks", "delete it to have them counted again"
 
 SCHEMA = pa.schema(
     [
@@ -64,7 +68,7 @@ def take_census(
         DataError: masks cannot be used (all are read first), or none can.
         StoreError: the cache cannot be read or written.
     """
-    kept = _Cache(cache, _space_tag(dataset))
+    kept = _Cache(cache, _space_tag(dataset), dataset.space.num_classes)
     stamps, bad = _stamps(dataset)
     missing = _uncounted(kept, stamps)
 
@@ -102,16 +106,17 @@ class _Cache:
 
     folder: Path
     tag: bytes
+    num_classes: int
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The counts of this space, file by file."""
         for path in self.paths():
-            try:
-                stored = pq.ParquetFile(path)
-                if (stored.schema_arrow.metadata or {}).get(SPACE_KEY) == self.tag:
-                    yield stored.read(columns=list(columns))
-            except (OSError, pa.ArrowException) as error:
-                raise StoreError(f"{path}: cannot be read ({error}); delete it to have it counted again.") from None
+            if metadata_of(path, COUNTS, COUNT_AGAIN).get(SPACE_KEY) == self.tag:
+                table = read_table(path, SCHEMA, COUNTS, COUNT_AGAIN, row_bytes=1, columns=list(columns))
+                problem = _count_problem(table, self.num_classes)
+                if problem is not None:
+                    raise StoreError(f"{path}: {problem}; {COUNT_AGAIN}.")
+                yield table
 
     def paths(self) -> list[Path]:
         """Every file with counts."""
@@ -127,6 +132,24 @@ class _Cache:
         """Keeps the counts of some masks: id, stamp, count."""
         number = max((int(path.stem.removeprefix("part-")) + 1 for path in self.folder.glob(PART_PATTERN)), default=0)
         self.write(self.folder / f"part-{number:06d}.parquet", _table(rows))
+
+
+def _count_problem(table: pa.Table, num_classes: int) -> str | None:
+    """What cannot be in counts of masks, in a few words."""
+    for name in table.column_names:
+        if table[name].null_count:
+            return f"column {name} has a row without a value"
+    if "classes" not in table.column_names:
+        return None
+    classes, class_px = table["classes"].combine_chunks(), table["class_px"].combine_chunks()
+    if not pc.list_value_length(classes).equals(pc.list_value_length(class_px)):
+        return "a mask has other classes than counts"
+    flat, px = classes.flatten(), class_px.flatten()
+    if flat.null_count or px.null_count or (pc.max(flat).as_py() or 0) >= num_classes:
+        return f"a class is outside 0..{num_classes - 1}"
+    if (len(px) and pc.min(px).as_py() < 1) or (len(table) and pc.min(table["mask_px"]).as_py() < 0):
+        return "a count is no number of pixels"
+    return None
 
 
 def _table(rows: Sequence[tuple[str, str, MaskCount]]) -> pa.Table:
@@ -204,7 +227,7 @@ def _counted(
     pending: deque[tuple[Sequence[str], Future[list[MaskCount | str]]]] = deque()
     with _processes(dataset.name, workers) as pool:
         for some in tasks:
-            pending.append((some, pool.submit(count_items, narrowed(dataset, some), some)))
+            pending.append((some, pool.submit(ending, count_items, narrowed(dataset, some), some)))
             if len(pending) > 3 * workers:
                 some_done, future = pending.popleft()
                 yield some_done, future.result()
@@ -215,8 +238,7 @@ def _counted(
 
 @contextmanager
 def _processes(name: str, workers: int) -> Iterator[ProcessPoolExecutor]:
-    # Spawned, not forked: a fork of a process that runs threads (torch has some) can hang.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = spawned_pool(workers)
     try:
         yield pool
     except BrokenProcessPool:
@@ -276,10 +298,22 @@ def _report(
     )
 
 
+@dataclass(frozen=True)
+class BadMasks:
+    """What bad_masks.json holds: a sentence for each mask that cannot be used, by id."""
+
+    __pydantic_config__ = RECORD
+
+    dataset: str
+    num_masks: Count
+    skipped: bool
+    masks: dict[str, str]
+
+
 def read_bad(cache: Path) -> dict[str, str]:
     """Why each mask that the census in `cache` left out could not be used, by id."""
     path = cache / BAD_FILE
-    return dict(read_json(path)["masks"]) if path.exists() else {}
+    return dict(read_record(path, BadMasks).masks) if path.exists() else {}
 
 
 def _assemble(dataset: SegmentationDataset, cache: _Cache, stamps: dict[str, str]) -> MaskCensus:

@@ -7,16 +7,31 @@ from pydantic import AfterValidator, Field, model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.names import choose
-from d3s2.data.dataset import Fit
+from d3s2.base.revisions import Revision
+from d3s2.data.names import Fit
 from d3s2.evaluation.set_names import checked
-from d3s2.generator.guidance import Mode
-from d3s2.nets.fresh import ARCHITECTURES
-from d3s2.selection.coverage import CoverageKind
+from d3s2.generator.names import HEAD_CHANNELS, Mode
+from d3s2.nets.names import ARCHITECTURE_NAMES, UNET_GROUPS
+from d3s2.selection.names import CoverageKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+SidePx = Annotated[int, Field(ge=1, le=2**15)]
+NotNegative = Annotated[float, Field(ge=0, le=1e6)]
+Deviation = Annotated[float, Field(ge=0, le=10)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Zoom = Annotated[float, Field(ge=0.01, le=100)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+UNetWidth = Annotated[int, Field(ge=UNET_GROUPS, le=2**12, multiple_of=UNET_GROUPS)]
+LevelChannels = Annotated[int, Field(ge=HEAD_CHANNELS, le=2**12, multiple_of=HEAD_CHANNELS)]
 SetName = Annotated[str, AfterValidator(checked)]
+
+
+def not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values as they are; after each of them was checked, so that one problem is one sentence."""
+    if not values:
+        raise ValueError("needs at least one value")
+    return values
 
 
 class DataConfig(Config):
@@ -28,7 +43,7 @@ class DataConfig(Config):
     """Where the data set lies; `scenes` needs none."""
     train: str = "train"
     test: str = "test"
-    size: tuple[Positive, Positive]
+    size: tuple[SidePx, SidePx]
     """Working size, height and width in px."""
     fit: Fit = "stretch"
     """What happens to another aspect ratio."""
@@ -36,6 +51,15 @@ class DataConfig(Config):
     """A split up to this size (4 bytes a pixel) is held in memory, a larger one read as it is needed; same numbers."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the data set, for example {count: 2000} per split for `scenes`."""
+
+    @model_validator(mode="after")
+    def _splits_differ(self) -> "DataConfig":
+        if self.train == self.test:
+            raise ValueError(
+                f"data.train and data.test are both '{self.train}', so that students would be scored on the pairs that "
+                "they and the teacher learnt from; name another split in data.test"
+            )
+        return self
 
 
 class SelectConfig(Config):
@@ -80,8 +104,8 @@ class TrainConfig(Config):
 
     iterations: Positive
     batch: Positive = 8
-    lr: Annotated[float, Field(gt=0)] = 2e-3
-    width: Positive = 16
+    lr: LearningRate = 2e-3
+    width: UNetWidth = 16
     """Channels of the compact U-Net's finest level, a multiple of 8."""
     backbone_lr_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of `lr` at which the backbone of a network of transformers learns; a compact U-Net has none."""
@@ -89,16 +113,16 @@ class TrainConfig(Config):
     """Of AdamW; norms and embeddings do not decay."""
     warmup_share: Share = 0.05
     """Share of the iterations over which the rate rises; at least one step."""
-    poly_power: Annotated[float, Field(gt=0)] = 0.9
+    poly_power: Annotated[float, Field(gt=0, le=100)] = 0.9
     """Of the polynomial decay to 0 that follows."""
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     """Largest norm of a step's gradient."""
     accumulate: Positive = 1
     """Parts of a device's share of a batch that go through the network one after another: less memory, for pixel losses
     the same step."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the network in training and prediction; auto takes what the device does well, losses are float32."""
-    zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
+    zoom: tuple[Zoom, Zoom] = (0.75, 1.5)
     """Smallest and largest scale, drawn evenly in its logarithm."""
     crop_px: tuple[Positive, Positive] | None = None
     """Height and width of what is cut out of the zoomed pair, anywhere in it; null keeps the working size."""
@@ -124,6 +148,8 @@ class TeacherConfig(Config):
 
     source: str | None = None
     """A hub id or folder; null fits a compact U-Net."""
+    revision: Revision | None = None
+    """Commit, tag or branch of a hub id; null is its main branch."""
     train: TrainConfig = TrainConfig(iterations=2000)
     """How one is fitted; not read where there is a source."""
     layers: tuple[str, ...] | None = None
@@ -137,31 +163,38 @@ class TeacherConfig(Config):
 
     @model_validator(mode="after")
     def _only_for_a_source(self) -> "TeacherConfig":
-        if self.source is None and (self.label_map is not None or self.allow_pickle):
-            raise ValueError("teacher.label_map and teacher.allow_pickle are for a network that teacher.source names")
+        given = (self.label_map is not None, self.allow_pickle, self.revision is not None)
+        if self.source is None and any(given):
+            raise ValueError(
+                "teacher.label_map, teacher.allow_pickle and teacher.revision are for a network that teacher.source "
+                "names"
+            )
         return self
 
 
 class CompactFitConfig(Config):
     """Fitting of the compact generator."""
 
-    channels: tuple[Positive, ...] = (128, 256, 384)
-    pack: Positive = 4
+    channels: Annotated[tuple[LevelChannels, ...], AfterValidator(not_empty)] = (128, 256, 384)
+    """Of the U-Net's levels, multiples of 32."""
+    pack: Annotated[int, Field(ge=1, le=64)] = 4
     """Side of the square of pixels, or of cells of a latent, that the network sees as one; 1 by default for latents."""
-    layers: Positive = 1
+    layers: Annotated[int, Field(ge=1, le=64)] = 1
     steps: Positive = 2000
     batch: Positive = 16
-    lr: Annotated[float, Field(gt=0)] = 4e-4
+    lr: LearningRate = 4e-4
     rare_boost: NotNegative = 0.0
     """How much more often pairs with rare classes are drawn; 0 draws evenly, 0.5 is repeat-factor sampling."""
     start: str | None = None
     """A folder with a compact generator of the same shape to go on from, instead of fresh weights."""
     autoencoder: str | None = None
     """Hub id or folder of an AutoencoderKL or AutoencoderTiny whose latents the generator works on; null: pixels."""
+    autoencoder_revision: Revision | None = None
+    """Commit, tag or branch of a hub id; null is its main branch."""
     autoencoder_subfolder: str | None = None
     """Where the autoencoder lies inside it; 'vae' in a Stable Diffusion pipeline."""
     flip: bool = True
-    checkpoint_s: Annotated[float, Field(gt=0)] = 120.0
+    checkpoint_s: Seconds = 120.0
     """Seconds between checkpoints, each with a picture of samples."""
 
     @model_validator(mode="before")
@@ -180,12 +213,12 @@ class ControlNetFitConfig(Config):
     """Pairs a step, over all devices."""
     accumulate: Positive = 1
     """Parts of its share of a batch that a device works on one after another: less memory, the same gradient."""
-    lr: Annotated[float, Field(gt=0)] = 1e-5
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    lr: LearningRate = 1e-5
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 500
     drop_prompt: Share = 0.1
     """Share of pairs seen with an empty prompt, for classifier-free guidance."""
     flip: bool = True
-    checkpoint_s: Annotated[float, Field(gt=0)] = 600.0
+    checkpoint_s: Seconds = 600.0
     """Seconds between checkpoints, each with a picture of samples."""
 
 
@@ -218,15 +251,15 @@ class GeneratorConfig(Config):
 class GuidanceConfig(Config):
     """How the teacher guides; docs/guidance.md has the formulas."""
 
-    strength: NotNegative = 0.1
+    strength: Annotated[float, Field(ge=0, le=100)] = 0.1
     mode: Mode = "fast"
     """`fast` takes the gradient by the prediction, `full` the one through the diffusion network, `both` adds them."""
     full_share: Share = 0.5
     """With mode `both`: part of the strength that goes through the network; 0 is `fast`, 1 is `full`."""
     window: tuple[Share, Share] = (0.1, 0.9)
-    """Shares of noise between which guidance acts; 1 is pure noise."""
+    """[cleanest, noisiest] share of noise between which guidance acts, and time travel; 1 is pure noise."""
     inner_steps: Positive = 1
-    smoothing: NotNegative = 0.0
+    smoothing: Deviation = 0.0
     """Noise on the prediction when its energy is taken, its deviation as a share of the level's noise; 0 is none."""
     smoothing_draws: Positive = 1
     """How many such noises the energy is averaged over; each costs a whole energy."""
@@ -239,7 +272,7 @@ class GuidanceConfig(Config):
     by_class: bool = True
     views: Annotated[int, Field(ge=0)] = 1
     shift_px: Annotated[int, Field(ge=0)] = 4
-    noise: NotNegative = 0.03
+    noise: Deviation = 0.03
     flip: bool = True
 
     @model_validator(mode="after")
@@ -254,8 +287,8 @@ class SoftConfig(Config):
 
     num_top: Annotated[int, Field(ge=1, le=255)] = 4
     """The most probable classes that are kept in a cell."""
-    cell_px: Positive = 4
-    """Height and width of a cell, in pixels of the image."""
+    cell_px: Positive | None = None
+    """Height and width of a cell, in pixels of the image; null: a 64th of the picture's smaller side, at least 1 px."""
 
 
 class SynthesizeConfig(Config):
@@ -263,15 +296,17 @@ class SynthesizeConfig(Config):
 
     sampler: str = "ddim"
     steps: int = 24
-    guidance_scale: NotNegative = 1.5
+    eta: Share = 0.0
+    """Share of fresh noise a step: 0 is deterministic, 1 has DDPM's variance; for the sampler ddim."""
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] = 1.5
     """Classifier-free guidance; 1 switches it off."""
     batch: Positive = 10
     candidates: Positive = 1
     """Guided images made for each mask, from as many noises; the one that the teacher agrees with most is kept."""
     guidance: GuidanceConfig = GuidanceConfig()
     repeats: Positive = 1
-    """Time travel: how often each step inside the window is taken."""
-    filter: Annotated[float, Field(gt=0)] | None = None
+    """Time travel: how often each step that starts in `guidance.window` is taken."""
+    filter: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Pixels become 255 where the teacher's loss exceeds this times the class's mean on real data; null keeps all."""
     soft: SoftConfig | None = None
     """Soft labels beside the masks; null stores none, {} stores them as SoftConfig says."""
@@ -281,6 +316,15 @@ class SynthesizeConfig(Config):
     """Energies are taken at every n-th step, for the page's curves; 0 at none. No image depends on it."""
     measure_cost: bool = False
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
+
+    @model_validator(mode="after")
+    def _eta_is_for_ddim(self) -> "SynthesizeConfig":
+        if self.eta and self.sampler != "ddim":
+            raise ValueError(
+                f"synthesize.eta is {self.eta:g}, but the sampler {self.sampler} is deterministic; set eta to 0, or "
+                "the sampler to ddim"
+            )
+        return self
 
 
 class ArchitectureConfig(Config):
@@ -292,12 +336,14 @@ class ArchitectureConfig(Config):
     """What tables call it; null is its name."""
     backbone: str | None = None
     """Hub id or folder of a pretrained backbone; null trains from scratch."""
+    backbone_revision: Revision | None = None
+    """Commit, tag or branch of a hub id; null is its main branch."""
     iterations: Positive | None = None
     """This and what follows: null is what `evaluate.train` says."""
     batch: Positive | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: LearningRate | None = None
     weight_decay: NotNegative | None = None
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = None
     accumulate: Positive | None = None
 
     @model_validator(mode="before")
@@ -307,7 +353,7 @@ class ArchitectureConfig(Config):
 
     @model_validator(mode="after")
     def _known(self) -> "ArchitectureConfig":
-        choose(ARCHITECTURES, self.name, "architecture")
+        choose(dict.fromkeys(ARCHITECTURE_NAMES), self.name, "architecture")
         return self
 
     @property
@@ -317,7 +363,7 @@ class ArchitectureConfig(Config):
 
     def protocol(self, train: TrainConfig) -> TrainConfig:
         """The protocol of this architecture's students: `train` with what is set here."""
-        own = self.model_dump(exclude={"name", "label", "backbone"}, exclude_none=True)
+        own = self.model_dump(exclude={"name", "label", "backbone", "backbone_revision"}, exclude_none=True)
         return train.model_copy(update=own)
 
 
@@ -353,7 +399,7 @@ class EvaluateConfig(Config):
     """Students that are trained side by side; 0 is as many as the cores of a CPU, or the GPUs, have room for."""
     devices_per_student: Positive = 1
     """GPUs (on a CPU: processes) that train one student together, each on its part of every batch."""
-    checkpoint_s: NotNegative = 120.0
+    checkpoint_s: Annotated[float, Field(ge=0, le=1e9)] = 120.0
     """Seconds between checkpoints of a student; one that takes less leaves none."""
     score_every: Annotated[int, Field(ge=0)] = 0
     """Iterations between two early scores of a student; 0 scores it at its end only. No other figure depends on it."""
@@ -391,7 +437,7 @@ class RunConfig(Config):
     """One run."""
 
     name: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
     data: DataConfig
     select: SelectConfig
     teacher: TeacherConfig

@@ -7,19 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from d3s2.base.files import sha256_text, write_text
+from d3s2.base.files import sha256_file, sha256_text, write_text
 from d3s2.base.runtime import commit, hardware, versions
 from d3s2.evaluation.judges import JUDGE, judge_sets
 from d3s2.evaluation.set_names import HERE, parse_set
 from d3s2.evaluation.sets import Sets, set_folder
-from d3s2.evaluation.students import (
-    StudentJob,
-    StudentRecord,
-    num_workers,
-    places_for,
-    student_path,
-    train_students,
-)
+from d3s2.evaluation.student_records import StudentRecord, digest_of, student_path
+from d3s2.evaluation.students import StudentJob, num_workers, places_for, train_students
 from d3s2.metrics import (
     boundary_iou_per_class,
     frequency_weighted_iou,
@@ -29,7 +23,10 @@ from d3s2.metrics import (
     pixel_accuracy,
     rarest_classes,
 )
+from d3s2.nets.hub import locate
+from d3s2.pipeline.config import ArchitectureConfig
 from d3s2.pipeline.distill import distill_run
+from d3s2.pipeline.fit import precision_name
 from d3s2.pipeline.run import Run
 from d3s2.report.records import Results, SetResult, mean_and_std, write_results
 from d3s2.report.student_rows import StudentRow, write_student_rows
@@ -127,7 +124,7 @@ def _set_result(name: str, student: str, rows: Sequence[StudentRow]) -> SetResul
     # Where a student was trained before early scores were asked for, the figure has none of that set.
     early = tuple(sorted(set.intersection(*(set(row.early_iterations) for row in mine))))
     early_mious = [mean_and_std(_early_mious(mine, iterations)) for iterations in early]
-    # A class that no mask of the test split holds is absent for every seed, or predicted by some: then it is 0 there.
+    # A class that no mask of the test split holds is None for every seed, whatever some of them predict.
     per_class = zip(*(row.iou_per_class for row in mine), strict=True)
     return SetResult(
         name=name,
@@ -182,27 +179,41 @@ def _judged(run: Run) -> dict[str, Path]:
 def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
     """Every student of the grid; `folder` keeps them."""
     config = run.config.evaluate
-    # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
-    num_devices = config.devices_per_student
-    together = [] if num_devices == 1 else [f"{num_devices} devices"]
+    test_px = tuple(run.test_census.class_px.tolist())
+    backbones = {architecture.student: _backbone_digest(architecture) for architecture in config.architectures}
+    common = {
+        "test": run.test_digest,
+        "size": list(run.config.data.size),
+        "inference": config.inference and config.inference.model_dump(mode="json"),
+        # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
+        "devices": config.devices_per_student,
+    }
     # Seeds outside, sets inside: a first comparison of all sets is there early.
     for seed in range(config.seeds):
         for architecture in config.architectures:
             protocol = architecture.protocol(config.train)
-            network = f"{architecture.name} {architecture.backbone}"
+            # What `auto` is on this machine: another format gives other numbers.
+            protocol = protocol.model_copy(update={"precision": precision_name(protocol, run.device)})
             for set_name in config.sets:
                 members = sets.members(set_name, seed)
-                soft_weight = config.soft_weight if any(part.soft for part in members) else None
-                content = [sets.content(members), soft_weight, run.test_digest, run.config.data.size]
-                settings = [*content, network, protocol.model_dump_json(), config.inference, seed, *together]
-                digest = sha256_text("|".join(map(str, settings)))
+                depends = {
+                    "pairs": sets.content(members),
+                    "soft_weight": config.soft_weight if any(part.soft for part in members) else None,
+                    "architecture": architecture.name,
+                    "backbone": backbones[architecture.student],
+                    "protocol": protocol.model_dump(mode="json"),
+                    "seed": seed,
+                    **common,
+                }
+                digest = digest_of(depends)
                 record = student_path(folder, set_name, architecture.student, seed, digest)
                 judges = (set_name, seed, architecture) == ("all", 0, config.architectures[0])
                 yield StudentJob(
                     set_name=set_name,
                     architecture=architecture,
                     seed=seed,
-                    digest=digest,
+                    depends=depends,
+                    test_px=test_px,
                     data=run.config.data,
                     members=members,
                     protocol=protocol,
@@ -212,6 +223,14 @@ def _jobs(run: Run, sets: Sets, folder: Path) -> Iterator[StudentJob]:
                     record=record,
                     checkpoint_s=config.checkpoint_s,
                     score_every=config.score_every,
-                    num_devices=num_devices,
+                    num_devices=config.devices_per_student,
                     keep=run.models / JUDGE if judges else None,
                 )
+
+
+def _backbone_digest(architecture: ArchitectureConfig) -> str | None:
+    """Of the weights that the students start from, whatever the folder or id is called; None from scratch."""
+    if architecture.backbone is None:
+        return None
+    folder = locate(architecture.backbone, revision=architecture.backbone_revision)
+    return sha256_text(" ".join(f"{path.name} {sha256_file(path)}" for path in sorted(folder.glob("*.safetensors"))))

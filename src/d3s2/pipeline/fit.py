@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from d3s2.base.determinism import reproducible
 from d3s2.base.files import sha256_text
 from d3s2.base.progress import track
+from d3s2.base.revisions import commit_of
 from d3s2.base.runtime import autocast_dtype, is_first_process
 from d3s2.base.seeds import seed_for
 from d3s2.base.weights import sha256_weights
@@ -75,7 +77,8 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
             label="fit teacher",
         )
         save_segmenter(net, folder, names, half=half)
-        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"))
+        precision = precision_name(config.train, run.device)
+        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"), precision=precision)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return _loaded_teacher(run, folder)
 
@@ -90,7 +93,16 @@ def _loaded_teacher(run: Run, source: str | Path) -> Segmenter:
         label_map=config.label_map,
         size_px=config.size_px,
         allow_pickle=config.allow_pickle,
+        revision=config.revision,
     )
+
+
+def teacher_record(run: Run, bank: FeatureBank) -> dict[str, Any]:
+    """What a manifest keeps of the teacher that a bank was made with."""
+    config = run.config.teacher
+    source = None if config.source is None else resolve_source(config.source)
+    commit = commit_of(source, config.revision)
+    return {"source": config.source, "commit": commit, "weights_sha256": bank.provenance["teacher"]}
 
 
 def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
@@ -100,6 +112,7 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
     provenance = {
         "data": run.data_digest,
         "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
+        "reading": _reading(teacher),
         "label map": "none" if config.label_map is None else sha256_text(str(sorted(config.label_map.items()))),
         "layers": ",".join(layers),
         "size": "x".join(map(str, run.config.data.size)),
@@ -111,8 +124,20 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
         batches = _unit_batches(run.train_pairs, run.device)
         count = -(-len(run.train_pairs) // BANK_BATCH)
         tracked = track(run.progress, "feature bank", batches, count)
-        save_bank(gather_bank(teacher, tracked, layers, provenance), path)
+        with reproducible(run.device):  # the bank steers every image
+            save_bank(gather_bank(teacher, tracked, layers, provenance), path)
     return load_bank(path, provenance).to(run.device)
+
+
+def teacher_digest(teacher: Segmenter) -> str:
+    """Of a teacher's weights and of how it is read."""
+    return sha256_text(f"{sha256_weights(cast(torch.nn.Module, teacher))} {_reading(teacher)}")
+
+
+def _reading(teacher: Segmenter) -> str:
+    """How images go into the teacher and which of its labels are the classes: files beside the weights say so."""
+    parts = [getattr(teacher, name, None) for name in ("preprocessing", "resize", "groups")]
+    return sha256_text(str(parts))
 
 
 def new_unet(num_classes: int, width: int, seed: int) -> CompactUNet:
@@ -149,6 +174,11 @@ def train_settings(config: TrainConfig) -> TrainSettings:
 def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """The reduced format that a network runs in; None for float32."""
     return autocast_dtype(device) if config.precision == "auto" else PRECISIONS[config.precision]
+
+
+def precision_name(config: TrainConfig, device: torch.device) -> str:
+    """The format that a network runs in on this machine, for records: 'auto' is not the same everywhere."""
+    return str(precision_of(config, device) or torch.float32).removeprefix("torch.")
 
 
 def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -10,8 +10,9 @@ from accelerate import PartialState
 from PIL import Image
 
 from d3s2.base.config import Config, build
-from d3s2.base.files import writing
+from d3s2.base.files import writing, writing_files
 from d3s2.base.names import choose
+from d3s2.base.revisions import commit_of
 from d3s2.base.seeds import torch_generator
 from d3s2.base.weights import sha256_weights
 from d3s2.data.pairs import to_bytes
@@ -60,7 +61,8 @@ def _settings_of(config: GeneratorConfig, folder: Path) -> dict[str, Any]:
     """The settings to load the generator with, after it was fitted into `folder` where the run does that."""
     values = dict(config.settings)
     if config.tune is not None:
-        values |= {"palette": _palette(values), "controlnet": str(folder), "controlnet_subfolder": None}
+        values |= {"palette": _palette(values), "controlnet": str(folder)}
+        values |= {"controlnet_subfolder": None, "controlnet_revision": None}
     elif config.is_fitted_here:
         values["model"] = str(folder)
     if isinstance(values.get("model"), str):
@@ -107,9 +109,12 @@ def _fit_controlnet(run: Run, config: ControlNetFitConfig, folder: Path, half: b
     )
     if PartialState().is_main_process:
         preview(config.steps)
-        (generator.controlnet.half() if half else generator.controlnet).save_pretrained(folder)
+        with writing_files(folder, last="config.json") as scratch:
+            (generator.controlnet.half() if half else generator.controlnet).save_pretrained(scratch)
         record = {"settings": settings.model_dump(mode="json"), "tune": config.model_dump(mode="json")}
-        write_fitted(run, folder, wall_s, record, started_from=start, weights_sha256_before=begun_from)
+        commit = commit_of(start, settings.controlnet_revision)
+        begun = {"started_from": start, "started_from_commit": commit, "weights_sha256_before": begun_from}
+        write_fitted(run, folder, wall_s, record, **begun)
     PartialState().wait_for_everyone()
 
 
@@ -123,7 +128,8 @@ def new_compact(
         how = SourceSettings(
             **{key: config.settings[key] for key in SourceSettings.model_fields if key in config.settings}
         )
-        autoencoder = load_autoencoder(resolve_source(fit.autoencoder), fit.autoencoder_subfolder, how).to(device)
+        source = resolve_source(fit.autoencoder)
+        autoencoder = load_autoencoder(source, fit.autoencoder_subfolder, how, fit.autoencoder_revision).to(device)
         shape |= {"image_channels": autoencoder.config.latent_channels, "cell": pixels_per_cell(autoencoder)}
     return new_generator(seed, num_classes=num_classes, **shape), autoencoder
 
@@ -163,7 +169,9 @@ def _fit_compact(run: Run, folder: Path, half: bool) -> None:
     preview(fitted, config.steps)
     save_generator(fitted, folder, half=half, autoencoder=autoencoder)
     digest = None if autoencoder is None else sha256_weights(autoencoder)
-    write_fitted(run, folder, wall_s, config.model_dump(mode="json"), autoencoder_sha256=digest)
+    commit = None if config.autoencoder is None else commit_of(config.autoencoder, config.autoencoder_revision)
+    taken = {"autoencoder_sha256": digest, "autoencoder_commit": commit}
+    write_fitted(run, folder, wall_s, config.model_dump(mode="json"), **taken)
 
 
 def _draw_preview(run: Run, generator: Generator, path: Path) -> None:

@@ -1,9 +1,10 @@
 """What guidance costs: the same few masks from the same noise, unguided, `fast` and `full`, in one process."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from d3s2.base.files import write_json
+from d3s2.base.records import RECORD, Amount
 from d3s2.data.pairs import load_masks
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fit import Models
@@ -14,6 +15,19 @@ from d3s2.synthesis.sampling import sample_batch
 GUIDANCE_COST = "guidance_cost.json"
 NUM_MASKS = 4
 ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class GuidanceCost:
+    """What guidance_cost.json holds: seconds in each mode, and ratios to unguided."""
+
+    __pydantic_config__ = RECORD
+
+    unguided_s: Amount
+    fast_s: Amount
+    full_s: Amount
+    fast_ratio: Amount
+    full_ratio: Amount
 
 
 def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dict[str, float]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from d3s2.base.files import read_json, write_bytes, write_text
+from d3s2.base.files import write_bytes, write_text
 from d3s2.base.progress import SILENT, Progress
+from d3s2.base.records import read_object, read_record
 from d3s2.base.runtime import versions
 from d3s2.data.census import MaskCensus
 from d3s2.evaluation.judges import JUDGES
@@ -17,7 +18,7 @@ from d3s2.pipeline.config import GuidanceConfig, SynthesizeConfig
 from d3s2.pipeline.cost import read_costs
 from d3s2.pipeline.evaluate import RESULTS
 from d3s2.pipeline.fit import fit_teacher
-from d3s2.pipeline.guidance_cost import GUIDANCE_COST
+from d3s2.pipeline.guidance_cost import GUIDANCE_COST, GuidanceCost
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import UNGUIDED, read_traces
@@ -28,7 +29,9 @@ from d3s2.report.page import ReportContent, render
 from d3s2.report.records import Results, read_results
 from d3s2.selection.picks import Pick, Selection
 from d3s2.store.items import item_id_for
+from d3s2.store.manifest import read_manifest
 from d3s2.store.reader import DistilledSet
+from d3s2.store.soft import cell_px_for
 from d3s2.student.predict import predict
 from d3s2.synthesis.sampling import Trace
 
@@ -105,7 +108,7 @@ def _judgements(run: Run) -> Judgements | None:
     path = run.folder / JUDGES
     if not path.exists():
         return None
-    if "rows" not in read_json(path):
+    if "rows" not in read_object(path):
         run.progress.say(f"{path} was written by an older d3s2 and is left out: `d3s2 evaluate` writes it again.")
         return None
     return read_judgements(path)
@@ -149,7 +152,7 @@ def _asked(run: Run, selection: Selection) -> dict[str, str]:
         f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a gradient{_spacing(guidance)}",
         "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
         "Seed": str(config.seed),
-        **_past_the_paper(config.synthesize),
+        **_past_the_paper(config.synthesize, config.data.size),
     }
 
 
@@ -159,7 +162,7 @@ def _spacing(guidance: GuidanceConfig) -> str:
     return f", one in {guidance.every} steps{' and held between' if guidance.hold else ''}"
 
 
-def _past_the_paper(config: SynthesizeConfig) -> dict[str, str]:
+def _past_the_paper(config: SynthesizeConfig, size_px: tuple[int, int]) -> dict[str, str]:
     """What is switched on beyond the method as published."""
     asked = {}
     if config.candidates > 1:
@@ -167,7 +170,8 @@ def _past_the_paper(config: SynthesizeConfig) -> dict[str, str]:
     if config.filter is not None:
         asked["Filter"] = f"pixels harder than {config.filter:g} x their class on real images are ignored"
     if config.soft is not None:
-        asked["Soft labels"] = f"{config.soft.num_top} classes a cell of {config.soft.cell_px} px"
+        cell_px = config.soft.cell_px or cell_px_for(size_px)
+        asked["Soft labels"] = f"{config.soft.num_top} classes a cell of {cell_px} px"
     return asked
 
 
@@ -200,13 +204,16 @@ def _joined(traces: Sequence[Trace], energy: str) -> np.ndarray:
 
 
 def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder)
+    inputs, machine = manifest.get("inputs") or {}, (manifest.get("cost") or {}).get("hardware")
     told = {
-        "Set": manifest["items_sha256"],
-        "Data": manifest["inputs"]["data_digest"],
+        "Set": str(manifest.get("items_sha256", "not recorded")),
+        "Data": str(inputs.get("data_digest", "not recorded")),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
-        "Commit": manifest["commit"] or "installed package",
-        "Hardware": ", ".join(f"{key} {value}" for key, value in manifest["cost"]["hardware"].items()),
+        "Commit": str(manifest.get("commit") or "installed package"),
+        "Hardware": ", ".join(f"{key} {value}" for key, value in machine.items())
+        if isinstance(machine, dict)
+        else "not recorded",
     }
     return told | ({"Evaluated by": results.command} if results and results.command else {})
 
@@ -214,9 +221,9 @@ def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
 def _notes(folder: Path) -> tuple[str, ...]:
     notes = []
     if (folder / GUIDANCE_COST).exists():
-        cost = read_json(folder / GUIDANCE_COST)
+        cost = read_record(folder / GUIDANCE_COST, GuidanceCost)
         notes.append(
-            f"Guidance in fast mode cost {cost['fast_ratio']:.2f} times an unguided sample, in full mode "
-            f"{cost['full_ratio']:.2f} times (same masks, same process)."
+            f"Guidance in fast mode cost {cost.fast_ratio:.2f} times an unguided sample, in full mode "
+            f"{cost.full_ratio:.2f} times (same masks, same process)."
         )
     return tuple(notes)

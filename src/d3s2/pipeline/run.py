@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from d3s2.base.config import build
+from d3s2.base.cores import num_cores
 from d3s2.base.errors import StoreError
-from d3s2.base.files import read_json, write_json
+from d3s2.base.files import write_json
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import autocast_dtype, num_cores
+from d3s2.base.records import read_object
+from d3s2.base.runtime import autocast_dtype
 from d3s2.data.catalogue import open_dataset
 from d3s2.data.census import MaskCensus
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset
@@ -21,6 +23,7 @@ from d3s2.pipeline.census import take_census
 from d3s2.pipeline.config import DataConfig, RunConfig
 
 RUN_FILE = "run.json"
+RESTORE = "restore it from a copy, or choose another --out"
 CENSUS, TEST_CENSUS = "census", "census-test"
 MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 SHIPPED = "shipped:"
@@ -86,9 +89,14 @@ class Run:
         return self.census.digest
 
     @cached_property
+    def test_census(self) -> MaskCensus:
+        """Pixel counts of the test split: all its masks are read, so that a bad one is named before any training."""
+        return self._counted(self.test_data, TEST_CENSUS, skip_bad=False)
+
+    @property
     def test_digest(self) -> str:
-        """Of what the test split holds; its masks are read once, so that a bad one is named before any training."""
-        return self._counted(self.test_data, TEST_CENSUS, skip_bad=False).digest
+        """Of what the test split holds; a copy of it elsewhere has the same."""
+        return self.test_census.digest
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
@@ -131,9 +139,13 @@ def open_run(
 def read_config(folder: Path) -> RunConfig:
     """The config of the run that a folder holds; raises StoreError where it holds none."""
     path = folder / RUN_FILE
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # a folder that may not be entered
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); check the folder's permissions.") from None
+    if not is_there:
         raise StoreError(f"{folder}: holds no run ({RUN_FILE} is missing); give the --out of `d3s2 distill`.")
-    return build(RunConfig, read_json(path), str(path))
+    return build(RunConfig, read_object(path, RESTORE), str(path))
 
 
 def _distilled_part(config: RunConfig) -> dict[str, Any]:

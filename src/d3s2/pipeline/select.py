@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from d3s2.base.files import read_json, write_json
+from d3s2.base.files import write_json
+from d3s2.base.records import read_record
 from d3s2.data.census import MaskCensus
 from d3s2.pipeline.run import Run
 from d3s2.selection.groups import with_groups
-from d3s2.selection.picks import Pick, Selection
+from d3s2.selection.picks import Selection
 from d3s2.selection.select import masks_for_ratio, select_masks
 
 COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
@@ -64,6 +65,4 @@ def num_masks_of(run: Run, num_all: int) -> int:
 
 def read_selection(folder: Path) -> Selection:
     """The choice that `select` kept."""
-    record = read_json(folder / SELECTION)
-    picks = tuple(Pick(**pick) for pick in record.pop("picks"))
-    return Selection(picks=picks, **{**record, "empty_classes": tuple(record["empty_classes"])})
+    return read_record(folder / SELECTION, Selection, "delete it and run the same call again")

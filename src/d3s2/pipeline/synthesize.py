@@ -1,7 +1,8 @@
 """Stage synthesize: for each chosen mask an image, without guidance and with it, from the same noise.
 
 Items are worked on in batches whose members depend on the plan only, never on what a stopped run had finished: a batch
-that is not whole is sampled again as it was, so that a resumed run ends with the same bytes.
+that is not whole is sampled again as it was, so that a resumed run ends with the same bytes, on a GPU too, where they
+depend on what is sampled together (`stages.sampling`).
 """
 
 from collections.abc import Sequence
@@ -9,14 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from d3s2.base.files import read_json, sha256_text, write_json
+from d3s2.base.errors import StoreError
+from d3s2.base.files import sha256_text, write_json
+from d3s2.base.json_text import MAKE_AGAIN
+from d3s2.base.records import read_record
 from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
-from d3s2.base.seeds import seed_for
 from d3s2.data.pairs import load_masks
-from d3s2.pipeline.fit import Models
+from d3s2.pipeline.fit import Models, teacher_record
 from d3s2.pipeline.run import Run
 from d3s2.selection.picks import Selection
-from d3s2.store.items import ItemFacts, item_id_for
+from d3s2.store.items import ItemFacts, item_id_for, noise_seed
 from d3s2.store.writer import SetWriter
 from d3s2.synthesis.sampling import Sampled, Trace, best_of_candidates, sample_batch
 from d3s2.teacher.bank import FeatureBank
@@ -28,7 +31,7 @@ TRACES = "traces"
 def synthesize(run: Run, selection: Selection, models: Models) -> None:
     """Makes the distilled set in the run's folder, and beside it the one without guidance where it is asked for."""
     generator = models.generator.as_record()
-    guided_set, unguided_set = _writers(run, selection, generator)
+    guided_set, unguided_set = _writers(run, selection, generator, models.bank)
     config = run.config.synthesize
     ids = selection.ids
     batches = [ids[start : start + config.batch] for start in range(0, len(ids), config.batch)]
@@ -48,7 +51,14 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
 
 def read_traces(folder: Path, kind: str) -> list[Trace]:
     """The traces of a run, `kind` guided or unguided, in the order of batches."""
-    return [Trace(**read_json(path)) for path in sorted((folder / TRACES).glob(f"{kind}-*.json"))]
+    paths = sorted((folder / TRACES).glob(f"{kind}-*.json"))
+    traces = [read_record(path, Trace) for path in paths]
+    for path, trace in zip(paths, traces, strict=True):
+        steps = {len(traces[0].noise), len(trace.noise), len(trace.l_seg), len(trace.l_feat)}
+        items = {len(values) for values in (*trace.l_seg, *trace.l_feat)}
+        if len(steps) > 1 or len(items) > 1:
+            raise StoreError(f"{path}: holds other numbers of steps or items than it should; {MAKE_AGAIN}.")
+    return traces
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ def _write(run: Run, place: _Place, batch: Sequence[str], before: Sampled | None
             continue
         facts = ItemFacts(
             source_id=source_id,
-            seed=seed_for(run.config.seed, "noise", source_id, drawn.candidate),
+            seed=noise_seed(run.config.seed, source_id, drawn.candidate),
             candidate=drawn.candidate,
             l_seg_before=before.drawn[index].l_seg if before else None,
             l_seg_after=drawn.l_seg,
@@ -94,15 +104,24 @@ def _write_trace(run: Run, trace: Trace, name: str) -> None:
     write_json(run.folder / TRACES / f"{name}.json", asdict(trace))
 
 
-def _writers(run: Run, selection: Selection, generator: dict[str, Any]) -> tuple[SetWriter, SetWriter | None]:
+def _writers(
+    run: Run, selection: Selection, generator: dict[str, Any], bank: FeatureBank
+) -> tuple[SetWriter, SetWriter | None]:
     # What the generator is, not where it lies: a run that was moved is the same run. Settings are in the config.
-    weights = {key: value for key, value in generator.items() if key not in ("model", "settings")}
-    digest = sha256_text(f"{_distilled_part(run)} {run.data_digest} {selection.ids} {weights}")
-    space = run.train_data.space
-    guided = SetWriter(run.folder, digest, space)
+    weights = {key: value for key, value in generator.items() if key not in ("model", "settings", "commits")}
+    plan = {
+        "config": str(_distilled_part(run)),
+        "data": run.data_digest,
+        "selection": str(selection.ids),
+        "teacher": str(sorted(bank.provenance.items())),
+        "generator": str(weights),
+    }
+    parts = {name: sha256_text(part) for name, part in plan.items()}
+    digest, space = sha256_text(str(parts)), run.train_data.space
+    guided = SetWriter(run.folder, digest, space, parts)
     if not run.config.synthesize.unguided_too:
         return guided, None
-    return guided, SetWriter(run.folder / UNGUIDED, f"{digest}-{UNGUIDED}", space)
+    return guided, SetWriter(run.folder / UNGUIDED, f"{digest}-{UNGUIDED}", space, parts)
 
 
 def _distilled_part(run: Run) -> dict[str, Any]:
@@ -124,7 +143,7 @@ def _manifest(
             "num_masks": len(run.train_data.ids),
             "selection": selection.method,
         },
-        "models": {"generator": generator, "bank": dict(bank.provenance)},
+        "models": {"teacher": teacher_record(run, bank), "generator": generator, "bank": dict(bank.provenance)},
         "guided": guided,
         "versions": versions(),
         "commit": commit(),

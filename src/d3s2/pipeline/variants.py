@@ -10,8 +10,9 @@ import yaml
 from d3s2.base.config import build, with_overrides
 from d3s2.base.errors import ConfigError
 from d3s2.base.names import choose
+from d3s2.base.yaml_text import parse_yaml
 from d3s2.evaluation.set_names import ALL, BALANCED, GUIDED, RANDOM, UNGUIDED, is_made_here, parse_set
-from d3s2.generator.guidance import Mode
+from d3s2.generator.names import Mode
 from d3s2.pipeline.config import RunConfig
 from d3s2.report.records import SOFT_END
 
@@ -157,8 +158,8 @@ def folder_name(config: RunConfig, base: RunConfig) -> str:
 def _free_axis(text: str, config: RunConfig) -> Iterator[Variant]:
     key, equals, values = text.partition("=")
     try:
-        read = yaml.safe_load(f"[{values}]")
-    except yaml.YAMLError:
+        read = parse_yaml(f"[{values}]")
+    except ConfigError:
         read = None
     if not equals or not key or not read:
         raise ConfigError(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from d3s2.base.cores import num_cores
+from d3s2.base.runtime import num_threads
 from d3s2.data.catalogue import published_split
 from d3s2.evaluation.students import THREADS, num_workers, places_for
 from d3s2.generator.model_cards import MODEL_CARDS
@@ -27,8 +29,9 @@ from d3s2.planning.flops import (
     seconds_on,
     teacher_tflop,
 )
-from d3s2.planning.trials import denoise_s, generator_step_s, num_weights, unet_step_s
+from d3s2.planning.trials import denoise_s, generator_step_s, num_weights, unet_step_s, with_threads
 from d3s2.selection.select import masks_for_ratio
+from d3s2.store.soft import cell_px_for
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
 CHECKPOINT_COPIES = 5  # weights, their average, two moments of the optimiser, the fitted copy
@@ -124,6 +127,8 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
     if "evaluate" in parts:
         steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
     models_gib = sum((_download_gib(source) for source in _sources(config, parts)), start=0.0)
+    tried = device.type == "cpu" and any(step.estimated_s for step in steps if not step.on_gpu)
+    tried_notes = (f"Times are of idle cores ({num_cores()} here), from trials in processor seconds.",) if tried else ()
     gpu_notes = basis(gpu_of(device)) if any(step.on_gpu for step in steps) else ()
     return Plan(
         name=config.name,
@@ -132,7 +137,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         models_gib=models_gib,
         disk_gib=models_gib + _written_bytes(config, device, sizes, num_masks) / 2**30,
         free_gib=shutil.disk_usage(Path.cwd()).free / 2**30,
-        notes=(*sizes.notes, *gpu_notes),
+        notes=(*sizes.notes, *tried_notes, *gpu_notes),
     )
 
 
@@ -164,7 +169,7 @@ def _download_gib(source: str) -> float:
 def _written_bytes(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> float:
     height, width = config.data.size
     soft = config.synthesize.soft
-    soft_bytes = 2 * soft.num_top / soft.cell_px**2 if soft else 0.0
+    soft_bytes = 2 * soft.num_top / (soft.cell_px or cell_px_for((height, width))) ** 2 if soft else 0.0
     written = 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes)
     if config.generator.is_fitted_here and config.generator.tune is None:
         written += CHECKPOINT_COPIES * 4 * num_weights(new_compact(config.generator, sizes.num_classes, 0, device)[0])
@@ -177,6 +182,7 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes) -> list[S
         train = config.teacher.train
         amount = f"compact U-Net, {train.iterations:,} iterations of {train.batch}"
         step_s = unet_step_s(config, train, device, sizes.num_classes)
+        step_s = with_threads(step_s, num_threads(), device)
         steps.append(Step("fit teacher", amount, train.iterations * step_s))
     else:
         steps.append(Step("load teacher", config.teacher.source))
@@ -192,7 +198,8 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes) -> list[S
         model, autoencoder = new_compact(config.generator, sizes.num_classes, 0, device)
         place = "" if autoencoder is None else f" on latents of {fit.autoencoder}"
         amount = f"{num_weights(model) / 1e6:.1f} M weights{place}, {fit.steps:,} steps of {fit.batch}"
-        steps.append(Step("fit generator", amount, fit.steps * generator_step_s(config, model, autoencoder, device)))
+        step_s = with_threads(generator_step_s(config, model, autoencoder, device), num_threads(), device)
+        steps.append(Step("fit generator", amount, fit.steps * step_s))
     else:
         settings = config.generator.settings
         named = [Path(settings[key]).name for key in ("model", "controlnet", "checkpoint") if settings.get(key)]
@@ -210,7 +217,7 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
         return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None)
     # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
     batches, factor = -(-num_masks // settings.batch), sets - 1 + 1.5 * settings.candidates
-    step_s = denoise_s(config, device, sizes.num_classes)
+    step_s = with_threads(denoise_s(config, device, sizes.num_classes), num_threads(), device)
     return Step("synthesize", amount, batches * settings.steps * factor * step_s)
 
 
@@ -225,7 +232,7 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     if architecture.name == "compact-unet":
         workers = num_workers(settings.workers, places)
         part = train.model_copy(update={"batch": train.batch // together})
-        step_s = unet_step_s(config, part, device, sizes.num_classes, threads=THREADS)
+        step_s = with_threads(unet_step_s(config, part, device, sizes.num_classes), THREADS, device)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)
     tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
     num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)

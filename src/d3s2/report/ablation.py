@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from d3s2.base.errors import StoreError
 from d3s2.base.files import write_json
-from d3s2.report.records import STRICT, SetResult, set_title
-from d3s2.report.tables import NONE, Table, measured, time_text
+from d3s2.base.records import RECORD, read_record
+from d3s2.report.records import SetResult, set_title
+from d3s2.report.tables import NONE, Table, csv_cell, measured, time_text
 
 REFERENCE = "reference"
 HEADERS = ("axis", "variant", "set", "items", "mIoU, %", "tail mIoU, %", "× random", "L_seg", "sampling")
@@ -32,7 +31,7 @@ class AblationRow:
         result: the students.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     axis: str
     variant: str
@@ -51,7 +50,7 @@ class Ablation:
         config: of the recipe that is varied.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     rows: tuple[AblationRow, ...]
     dataset: str
@@ -108,7 +107,7 @@ def ablation_csv(ablation: Ablation) -> str:
     writer.writerow([*own, *of_result])
     for row in ablation.rows:
         values = [getattr(row, name) for name in own] + [getattr(row.result, name) for name in of_result]
-        writer.writerow([_plain(value) for value in values])
+        writer.writerow([csv_cell(value) for value in values])
     return buffer.getvalue()
 
 
@@ -119,14 +118,9 @@ def write_ablation(path: Path, ablation: Ablation) -> None:
 
 def read_ablation(path: Path) -> Ablation:
     """Reads the JSON; raises StoreError naming the key that is missing, unknown or wrong."""
-    try:
-        return TypeAdapter(Ablation).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise StoreError(f"{path}: there is no such file; `d3s2 ablate` makes it.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path}: key {key!r}: {first['msg'].lower()}; run `d3s2 ablate` again.") from None
+    if not path.exists():
+        raise StoreError(f"{path}: there is no such file; `d3s2 ablate` makes it.")
+    return read_record(path, Ablation, "run `d3s2 ablate` again")
 
 
 def _cells(ablation: Ablation, row: AblationRow) -> tuple[str, ...]:
@@ -157,9 +151,3 @@ def _best(ablation: Ablation) -> tuple[int, ...]:
         if leader is None or miou > (ablation.rows[leader].result.miou_mean or 0):
             best[key] = index
     return tuple(sorted(best.values()))
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return ""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -18,6 +18,7 @@ from d3s2.report.drawing import (
     STYLES,
     WIDTH_IN,
     legend,
+    literal,
     per_cent,
     plain,
     set_label,
@@ -191,7 +192,7 @@ def matrix_figure(results: Results) -> Figure | None:
                 column, 0.94, 0.96, place - 0.47, color=STYLES["distilled"].colour, alpha=0.04 + depth, linewidth=0
             )
             axes.text(column, place, _cell(found.get(name)), ha="center", va="center", fontsize=FONT_PT + 1, color=INK)
-    axes.set_xticks(range(len(students)), students, fontsize=FONT_PT + 1, color=INK)
+    axes.set_xticks(range(len(students)), [literal(student) for student in students], fontsize=FONT_PT + 1, color=INK)
     axes.xaxis.tick_top()
     axes.set_yticks(range(len(names)), [set_label(name) for name in names], fontsize=FONT_PT + 1)
     axes.set_xlim(-0.5, len(students) - 0.5)
@@ -215,7 +216,7 @@ def axis_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
             axes.axvline(result.miou_mean, color=colour, linewidth=1.6, linestyle=(0, (4, 3)), label=set_label(name))
     for place, row in enumerate(rows):
         _draw_variant(axes, place, row)
-    axes.set_yticks(range(len(rows)), [row.variant for row in rows], fontsize=FONT_PT + 1)
+    axes.set_yticks(range(len(rows)), [literal(row.variant) for row in rows], fontsize=FONT_PT + 1)
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xmargin(0.08)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))

@@ -91,13 +91,18 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def short(name: str) -> str:
     """A class name that leaves room for the dots."""
-    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…"
+    return literal(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1].rstrip(' ,')}…")
 
 
 def set_label(name: str) -> str:
     """The title of a set, without its middle where it would leave no room for the drawing: a path can be long."""
     title, half = set_title(name), MAX_TITLE // 2
-    return title if len(title) <= MAX_TITLE else f"{title[:half].rstrip()}…{title[-half:].lstrip()}"
+    return literal(title if len(title) <= MAX_TITLE else f"{title[:half].rstrip()}…{title[-half:].lstrip()}")
+
+
+def literal(name: str) -> str:
+    """A name that others chose, as matplotlib must be told it: between two dollars it would read mathematics."""
+    return name.replace("$", r"\$")
 
 
 def per_cent(value: float, _: int | None = None) -> str:

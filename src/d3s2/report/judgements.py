@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from d3s2.base.errors import StoreError
 from d3s2.base.files import write_json
-from d3s2.report.records import SETS, STRICT
+from d3s2.base.records import RECORD, Amount, Count, Share, read_record
+from d3s2.report.records import SETS
 from d3s2.report.tables import NONE, Table, measured
 
 OWN_REAL, UNSEEN_REAL = "own-real", "unseen-real"
@@ -55,13 +54,13 @@ class Neighbour:
         ratio: `distance` over the distance from that real image to the nearest other real one; 0 is a copy.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     item_id: str
     source_id: str
     nearest_id: str
-    distance: float
-    ratio: float
+    distance: Amount
+    ratio: Amount
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,17 @@ class Judgement:
         neighbours: of the synthetic images, in the order of items; none for real ones.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     name: str
-    items: int
-    teacher_miou: float | None = None
-    independent_miou: float | None = None
-    ignored_share: float | None = None
-    density: float | None = None
-    coverage: float | None = None
-    vendi: float | None = None
-    authenticity: float | None = None
+    items: Count
+    teacher_miou: Share | None = None
+    independent_miou: Share | None = None
+    ignored_share: Share | None = None
+    density: Amount | None = None
+    coverage: Share | None = None
+    vendi: Amount | None = None
+    authenticity: Share | None = None
     neighbours: tuple[Neighbour, ...] = ()
 
     def closest(self, count: int) -> tuple[Neighbour, ...]:
@@ -102,13 +101,13 @@ class Judgements:
         real_distance: median distance from a real image to the nearest other one, as in Neighbour.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     digest: str
     network: Literal["independent", "teacher"]
     layer: str
-    num_real: int
-    real_distance: float
+    num_real: Count
+    real_distance: Amount
     rows: tuple[Judgement, ...]
 
     def of(self, name: str) -> Judgement | None:
@@ -143,14 +142,9 @@ def write_judgements(path: Path, judgements: Judgements) -> None:
 
 def read_judgements(path: Path) -> Judgements:
     """Reads judges.json; raises StoreError naming the key that is missing, unknown or wrong."""
-    try:
-        return TypeAdapter(Judgements).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise StoreError(f"{path}: there is no such file; `d3s2 evaluate` makes it.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path}: key {key!r}: {first['msg'].lower()}; run `d3s2 evaluate` again.") from None
+    if not path.exists():
+        raise StoreError(f"{path}: there is no such file; `d3s2 evaluate` makes it.")
+    return read_record(path, Judgements, "run `d3s2 evaluate` again")
 
 
 def _cell(row: Judgement, name: str) -> str:

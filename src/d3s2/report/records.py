@@ -10,12 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.files import write_json
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+from d3s2.base.records import RECORD, read_record
 
 SETS = {
     "random": "random real",
@@ -72,7 +69,7 @@ class SetResult:
         failure: why there are no numbers; a failed row stays in the tables.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     name: str
     items: int
@@ -116,7 +113,7 @@ class Results:
         versions: of Python and packages.
     """
 
-    __pydantic_config__ = STRICT
+    __pydantic_config__ = RECORD
 
     sets: tuple[SetResult, ...]
     class_names: tuple[str, ...]
@@ -168,16 +165,9 @@ def write_results(path: Path, results: Results) -> None:
 
 def read_results(path: Path) -> Results:
     """Reads results.json; raises StoreError naming the key that is missing, unknown or wrong."""
-    try:
-        results = TypeAdapter(Results).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise StoreError(f"{path}: there is no such file; `d3s2 evaluate` makes it.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise StoreError(
-            f"{path}: {f'key {key!r}: ' if key else ''}{first['msg'].lower()}; run `d3s2 evaluate` again."
-        ) from None
+    if not path.exists():
+        raise StoreError(f"{path}: there is no such file; `d3s2 evaluate` makes it.")
+    results = read_record(path, Results, "run `d3s2 evaluate` again")
     problem = _problem(results)
     if problem:
         raise StoreError(f"{path}: {problem}")
@@ -193,6 +183,12 @@ def _problem(results: Results) -> str | None:
         outside = [share for share in shares if share is not None and not 0 <= share <= 1]
         if outside:
             return f"{where} holds {outside[0]}, expected every score as a share, 0 to 1."
+        deviations = (row.miou_std, row.tail_miou_std, row.boundary_iou_std, row.fw_iou_std, row.pixel_accuracy_std)
+        sizes = (row.items, row.bytes, row.iterations, row.wall_s, row.peak_memory_gib, *row.seeds)
+        amounts = (*deviations, *row.early_miou_std, *sizes, *row.early_iterations)
+        below = [amount for amount in amounts if amount is not None and amount < 0]
+        if below:
+            return f"{where} holds {below[0]}, expected no size, time, seed or deviation below 0."
         if row.failure is None and row.miou_mean is None:
             return f"{where} has neither a mIoU nor a failure; give one of them."
         if row.failure is None and len(row.miou_per_seed) != len(row.seeds):

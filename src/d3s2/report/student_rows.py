@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from d3s2.base.errors import StoreError
 from d3s2.base.files import write_bytes
+from d3s2.base.parquet import read_table
 
 CLASS_NAMES = b"class_names"
 SEPARATOR = "\x1f"
@@ -26,8 +27,8 @@ class StudentRow:
         student: architecture.
         items, bytes: size of the set.
         iterations: optimiser steps.
-        miou, tail_miou, boundary_iou, fw_iou, pixel_accuracy: shares, 0..1; None where no class has one.
-        iou_per_class, boundary_iou_per_class: by train id; None for a class on neither side.
+        miou, tail_miou, boundary_iou, fw_iou, pixel_accuracy: shares, 0..1; None where no class of the truth counts.
+        iou_per_class, boundary_iou_per_class: by train id; None for a class that no test mask holds.
         wall_s, peak_memory_gib: cost of training and scoring.
         digest: of everything that the numbers depend on.
         early_iterations, early_miou: scores on its way, where they were asked for; the last one is `miou`.
@@ -87,12 +88,13 @@ def write_student_rows(path: Path, rows: Sequence[StudentRow], class_names: Sequ
 
 def read_student_rows(path: Path) -> tuple[tuple[StudentRow, ...], tuple[str, ...]]:
     """The rows of records.parquet and the class names; raises StoreError where it cannot be read."""
+    advice = "`d3s2 evaluate` writes it again"
+    table = read_table(path, SCHEMA, "records of students", advice, row_bytes=1)
     try:
-        table = pq.read_table(path)
         names = tuple(table.schema.metadata[CLASS_NAMES].decode().split(SEPARATOR))
         rows = tuple(_row(record) for record in table.to_pylist())
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); `d3s2 evaluate` writes it again.") from None
+    except (KeyError, TypeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error!r}); {advice}.") from None
     return rows, names
 
 

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+from d3s2.base.foreign_text import csv_text, markdown_text
 from d3s2.report.records import Results, SetResult, set_title
 
 NONE = "–"
@@ -128,11 +129,11 @@ def time_text(wall_s: float | None) -> str:
 def to_markdown(table: Table) -> str:
     """The table in GitHub's Markdown; rows that stand out are bold."""
     rule = ["---:" if numeric else "---" for numeric in table.numeric]
-    lines = [[_markdown_cell(header) for header in table.headers], rule]
+    lines = [[markdown_text(header) for header in table.headers], rule]
     for index, row in enumerate(table.rows):
-        cells = [_markdown_cell(cell) for cell in row]
+        cells = [markdown_text(cell) for cell in row]
         lines.append([f"**{cell}**" if cell else cell for cell in cells] if index in table.emphasis else cells)
-    notes = "".join(f"\n{note}\n" for note in table.notes)
+    notes = "".join(f"\n{markdown_text(note)}\n" for note in table.notes)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + notes
 
 
@@ -151,21 +152,20 @@ def results_csv(results: Results) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*names, "ratio_to_random", "ratio_to_all", *(f"iou: {name}" for name in results.class_names)])
     for row in (row for student in results.students for row in results.of(student)):
-        values = [_csv_cell(getattr(row, name)) for name in names]
-        ratios = [_csv_cell(results.ratio(row.name, base, row.student)) for base in ("random", "all")]
+        values = [csv_cell(getattr(row, name)) for name in names]
+        ratios = [csv_cell(results.ratio(row.name, base, row.student)) for base in ("random", "all")]
         per_class = row.iou_per_class or (None,) * len(results.class_names)
-        writer.writerow([*values, *ratios, *map(_csv_cell, per_class)])
+        writer.writerow([*values, *ratios, *map(csv_cell, per_class)])
     return buffer.getvalue()
 
 
-def _csv_cell(value: object) -> str:
+def csv_cell(value: object) -> str:
+    """A value as it is, unrounded; nothing for None, a list separated by spaces, text that is no formula."""
     if value is None:
         return ""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    if isinstance(value, tuple):
+        return " ".join(map(csv_cell, value))
+    return csv_text(value) if isinstance(value, str) else str(value)
 
 
 LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "×": r"$\times$", "–": "--", "~": r"\textasciitilde{}"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8, UInt16
@@ -29,8 +29,6 @@ UNIT = 32
 
 MAX_LEVEL = 255
 BLOCK_ROWS = 1 << 14
-
-CoverageKind = Literal["mixed", "presence", "mass"]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from d3s2.base.records import RECORD
+
 
 @dataclass(frozen=True)
 class Pick:
@@ -14,6 +16,8 @@ class Pick:
         reason_class: the class that it was taken for; None where the method looks at no class.
         gain: by how much it raised the objective F when it was taken.
     """
+
+    __pydantic_config__ = RECORD
 
     item_id: str
     reason_class: str | None
@@ -31,6 +35,8 @@ class Selection:
         empty_classes: classes that no mask of the data set covers, so that no selection can.
         value: F of the chosen set.
     """
+
+    __pydantic_config__ = RECORD
 
     method: str
     settings: Mapping[str, Any]

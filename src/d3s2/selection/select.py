@@ -13,7 +13,7 @@ from d3s2.base.names import choose
 from d3s2.data.census import MaskCensus
 from d3s2.selection.baselines import take_random, take_rarest_first, take_stratified
 from d3s2.selection.constraints import Constraints, check_quotas, weights_of
-from d3s2.selection.coverage import CoverageKind, cover, tie_order
+from d3s2.selection.coverage import cover, tie_order
 from d3s2.selection.feature_baselines import (
     census_features,
     take_facility_location,
@@ -21,6 +21,7 @@ from d3s2.selection.feature_baselines import (
     take_k_center,
 )
 from d3s2.selection.greedy import greedy_fast
+from d3s2.selection.names import CoverageKind
 from d3s2.selection.near_duplicates import NearDuplicates
 from d3s2.selection.objectives import LogCoverage
 from d3s2.selection.picks import Selection

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from d3s2.base.foreign_text import markdown_code, markdown_text
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import read_mask
 from d3s2.data.label_space import LabelSpace
@@ -72,14 +73,15 @@ def card_text(folder: Path, items: Sequence[Item], space: LabelSpace, manifest: 
     held, pixels, sizes = _counted(folder, items, space.num_classes)
     total_px = max(int(pixels.sum()), 1)
     has_soft = any(item.soft_file for item in items)
+    names = map(markdown_text, space.names)
     rows = [
-        f"| {index} | {_cell(name)} | `#{r:02x}{g:02x}{b:02x}` | {held[index]} | {pixels[index] / total_px:.3%} |"
-        for index, (name, (r, g, b)) in enumerate(zip(space.names, space.colours.tolist(), strict=True))
+        f"| {index} | {name} | `#{r:02x}{g:02x}{b:02x}` | {held[index]} | {pixels[index] / total_px:.3%} |"
+        for index, (name, (r, g, b)) in enumerate(zip(names, space.colours.tolist(), strict=True))
     ]
     return CARD_HEAD + CARD_TEXT.format(
-        title=manifest.get("name") or f"Distilled {space.name}",
+        title=markdown_text(manifest.get("name") or f"Distilled {space.name}"),
         num_items=len(items),
-        space=space.name,
+        space=markdown_code(space.name),
         sizes=", ".join(f"{height} x {width}" for height, width in sizes),
         num_classes=space.num_classes,
         ignored=pixels[IGNORE] / total_px,
@@ -103,7 +105,3 @@ def _counted(
         pixels += counts
         sizes.add((label.shape[0], label.shape[1]))
     return held, pixels, sorted(sizes)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

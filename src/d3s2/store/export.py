@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3s2.base.errors import DataError, StoreError
-from d3s2.base.files import write_bytes, write_text, writing
+from d3s2.base.files import read_bytes, write_bytes, write_text, writing
+from d3s2.base.foreign_text import markdown_text
 from d3s2.base.names import choose
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import png_bytes
 from d3s2.store.card import CARD_HEAD
-from d3s2.store.items import Item, json_bytes, sha256_bytes
+from d3s2.store.items import Item, json_bytes, own_file, sha256_bytes
 from d3s2.store.reader import DistilledSet
 
 ExportFormat = Literal["hf", "ade20k"]
@@ -82,17 +84,25 @@ def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> 
     """
     write = choose(EXPORTS, format, "export format")
     distilled = DistilledSet(folder)
+    if to.is_symlink():
+        raise StoreError(f"{to}: is a link; give the folder itself to export to.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"{to}: is already there and not empty; choose another folder to export to.")
-    unfinished = to.with_name(f".{to.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        write(distilled, unfinished, progress)
-        if to.exists():
-            to.rmdir()
-        unfinished.rename(to)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}.", suffix=".part"))
+        try:
+            write(distilled, place / to.name, progress)
+            if to.exists():
+                to.rmdir()
+            (place / to.name).rename(to)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        reason = error.strerror or error
+        raise StoreError(f"{to}: cannot be written ({reason}); check the folder and its permissions.") from None
     return to
 
 
@@ -182,11 +192,8 @@ def _soft_bytes(distilled: DistilledSet, item: Item) -> bytes | None:
 
 def _file_bytes(distilled: DistilledSet, file: str, digest: str) -> bytes:
     """A file of the set, unless it is damaged."""
-    path = distilled.folder / file
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read ({error.strerror}); `d3s2 verify` lists what is missing.") from None
+    path = own_file(distilled.folder, file)
+    content = read_bytes(path, "a file of the set")
     if sha256_bytes(content) != digest:
         raise StoreError(f"{path}: was changed after it was written; `d3s2 verify` lists every such file.")
     return content
@@ -198,7 +205,11 @@ def _groups(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def _write_common(distilled: DistilledSet, to: Path, card: str) -> None:
-    facts = {"name": distilled.name, "num_items": len(distilled.items), "num_classes": distilled.space.num_classes}
+    facts = {
+        "name": markdown_text(distilled.name),
+        "num_items": len(distilled.items),
+        "num_classes": distilled.space.num_classes,
+    }
     write_text(to / "README.md", card.format(**facts))
     # Where a set comes from goes with it.
     write_bytes(to / "d3s2-manifest.json", json_bytes(distilled.manifest))

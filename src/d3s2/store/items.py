@@ -15,11 +15,17 @@ import pyarrow.parquet as pq
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.files import sha256_text
+from d3s2.base.parquet import read_table
+from d3s2.base.records import RECORD
+from d3s2.base.seeds import seed_for
 
 IMAGES, LABELS, SOFT = "images", "labels", "soft"
 ITEMS, MANIFEST, CARD = "items.parquet", "manifest.json", "README.md"
 UNFINISHED = ".d3s2-unfinished"
 """Holds the plan and the items' records until the set is whole."""
+
+ROW_BYTES = 64
+"""What an item takes in the packed table at the least: its digests alone are as many bytes of noise."""
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -60,6 +66,8 @@ class Item:
 
     The other fields are those of ItemFacts.
     """
+
+    __pydantic_config__ = RECORD
 
     item_id: str
     source_id: str
@@ -118,6 +126,25 @@ def item_id_for(source_id: str, copy: int = 0) -> str:
     return f"{name}.{copy}" if copy else name
 
 
+def noise_seed(run_seed: int, source_id: str, candidate: int) -> int:
+    """What the noise of an item is drawn from."""
+    return seed_for(run_seed, "noise", source_id, candidate)
+
+
+def own_file(folder: Path, file: str) -> Path:
+    """The path of a set's file; raises StoreError for a link, which could lead anywhere in a set that others made."""
+    path = folder / file
+    for place in (path, *path.parents):
+        if place == folder:
+            break
+        if place.is_symlink():
+            raise StoreError(
+                f"{place}: is a link, and links inside a set are not followed; put the files themselves there "
+                "(`cp -rL` copies a set so), if you trust where they lead."
+            )
+    return path
+
+
 def check_item_id(item_id: str) -> None:
     """Raises UsageError for an id that cannot be a file name everywhere."""
     if not SAFE_ID.fullmatch(item_id):
@@ -137,20 +164,10 @@ def items_bytes(items: Sequence[Item]) -> bytes:
 
 def read_items(path: Path) -> tuple[Item, ...]:
     """The rows of an items.parquet, sorted by id; raises StoreError where it is missing, damaged or foreign."""
-    try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
-    except FileNotFoundError:
-        raise StoreError(
-            f"{path}: is missing, expected the table of the set's items; restore it from a copy."
-        ) from None
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"{path}: cannot be read as Parquet ({reason}); restore it from a copy.") from None
-    if not table.schema.equals(SCHEMA):
-        raise StoreError(
-            f"{path}: has columns {', '.join(table.column_names)}, expected {', '.join(SCHEMA.names)} with their "
-            "types; was this set written by another version of d3s2?"
-        )
+    if not path.exists():
+        raise StoreError(f"{path}: is missing, expected the table of the set's items; restore it from a copy.")
+    own = own_file(path.parent, path.name)
+    table = read_table(own, SCHEMA, "the table of items", "restore it from a copy", row_bytes=ROW_BYTES)
     items = tuple(sorted((Item(**row) for row in table.to_pylist()), key=lambda item: item.item_id))
     _check_items(path, items)
     return items

@@ -13,18 +13,37 @@ a pixel in float16.
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+import torch
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from pydantic import Field
+from safetensors.numpy import save
 
 from d3s2.base.errors import StoreError, UsageError
+from d3s2.base.json_text import parse_json
+from d3s2.base.records import RECORD, record_from
+from d3s2.base.tensors import require, tensors_from_bytes
 
+FACTS = "d3s2_soft"
+ADVICE = "is the file damaged? `d3s2 verify` lists every such file"
 SCALE = 255
+CELLS_ACROSS = 64
+NUM_TOP = 4
 ERROR_BOUND = 1 / SCALE
 """Each kept probability is off by less than this."""
+
+
+@dataclass(frozen=True)
+class SoftFacts:
+    """What the header of a file of soft labels says; see SoftLabels."""
+
+    __pydantic_config__ = RECORD
+
+    cell_px: Annotated[int, Field(ge=1, le=65535)]
+    num_classes: Annotated[int, Field(ge=1, le=255)]
 
 
 @dataclass(frozen=True)
@@ -53,15 +72,25 @@ class SoftLabels:
         return dense
 
 
-def soften(probabilities: NDArray[np.floating], num_top: int = 4, cell_px: int = 8) -> SoftLabels:
+def cell_px_for(size_px: tuple[int, int]) -> int:
+    """Side of a cell that suits a picture: a 64th of its smaller side, at least 1 px.
+
+    What a cell of 4 px blurs is little of a picture of 512 px and whole objects of one of 64 px, where students learn
+    less from such cells than from the mask alone (docs/distilled-set.md has the figures).
+    """
+    return max(1, min(size_px) // CELLS_ACROSS)
+
+
+def soften(probabilities: NDArray[np.floating], num_top: int = NUM_TOP, cell_px: int | None = None) -> SoftLabels:
     """Averages a distribution over cells and keeps the most probable classes of each.
 
     Args:
         probabilities: [c h w], non-negative, sums to one over c.
         num_top: classes kept in a cell, 1 to 255; at most c are.
-        cell_px: height and width of a cell, from 1.
+        cell_px: height and width of a cell, from 1; None takes what suits the picture.
     """
-    num_classes = probabilities.shape[0]
+    num_classes, height, width = probabilities.shape
+    cell_px = cell_px_for((height, width)) if cell_px is None else cell_px
     if not 1 <= num_classes <= 255 or num_top < 1 or cell_px < 1:
         raise UsageError(
             f"Soft labels: got {num_classes} classes, num_top {num_top} and cell_px {cell_px}; expected 1 to 255 "
@@ -102,23 +131,26 @@ def soft_bytes(soft: SoftLabels) -> bytes:
     # One key only: the order of several in the header is not fixed by the format's writer.
     facts = json.dumps({"cell_px": soft.cell_px, "num_classes": soft.num_classes}, sort_keys=True)
     arrays = {"classes": np.ascontiguousarray(soft.classes), "weights": np.ascontiguousarray(soft.weights)}
-    return save(arrays, metadata={"d3s2_soft": facts})
+    return save(arrays, metadata={FACTS: facts})
 
 
 def soft_from_bytes(content: bytes, where: str) -> SoftLabels:
     """Reads what `soft_bytes` wrote; raises StoreError naming `where`."""
+    tensors, metadata = tensors_from_bytes(content, where, "soft labels", ADVICE)
+    stored = parse_json(metadata.get(FACTS, "null"), f"{where}: {FACTS}", ADVICE)
+    facts: SoftFacts = record_from(stored, SoftFacts, f"{where}: {FACTS}", ADVICE)
     try:
-        arrays = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        facts = json.loads(header["__metadata__"]["d3s2_soft"])
-        soft = SoftLabels(arrays["classes"], arrays["weights"], int(facts["num_classes"]), int(facts["cell_px"]))
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{where}: cannot be read as soft labels ({error}); is the file damaged?") from None
+        classes, weights = (require(tensors, name, torch.uint8, 3).numpy() for name in ("classes", "weights"))
+    except ValueError as problem:
+        raise StoreError(f"{where}: cannot be read as soft labels ({problem}); {ADVICE}.") from None
+    soft = SoftLabels(classes, weights, facts.num_classes, facts.cell_px)
     if soft.classes.shape != soft.weights.shape or soft.classes.max(initial=0) >= soft.num_classes:
         raise StoreError(
             f"{where}: names a class outside 0..{soft.num_classes - 1}, or its arrays differ in shape; "
             "was it written by d3s2?"
         )
+    if len(classes) > soft.num_classes:
+        raise StoreError(f"{where}: keeps {len(classes)} of {soft.num_classes} classes in a cell; {ADVICE}.")
     if soft.weights.sum(axis=0, dtype=np.int64).max(initial=0) > SCALE:
         raise StoreError(f"{where}: holds a cell whose probabilities sum to more than one; is the file damaged?")
     return soft

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from d3s2.base.errors import D3S2Error
+from d3s2.base.errors import D3S2Error, StoreError
 from d3s2.base.files import sha256_file
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.base.train_ids import IGNORE
-from d3s2.store.items import IMAGES, ITEMS, LABELS, SHA256, SOFT, Item
+from d3s2.store.items import CARD, IMAGES, ITEMS, LABELS, MANIFEST, SHA256, SOFT, Item, noise_seed, own_file
+from d3s2.store.manifest import DIGESTS, OWN_DIGEST, PROVENANCE, digest_of
 from d3s2.store.reader import DistilledSet
-from d3s2.store.writer import PROVENANCE
 
 NUMBERS = ("l_seg_before", "l_seg_after", "l_feat_before", "l_feat_after", "teacher_accuracy")
 
@@ -67,14 +67,52 @@ def verify(folder: Path, limit: int = 100, progress: Progress = SILENT) -> Verif
 
 
 def _manifest_problems(distilled: DistilledSet) -> Iterator[str]:
-    manifest = distilled.manifest
-    for key in (*PROVENANCE, "digest", "label_space", "num_items", "bytes", "items_sha256"):
+    manifest, items = distilled.manifest, distilled.items
+    of_its_own = DIGESTS if manifest["format_version"] > 1 else ()
+    for key in (*PROVENANCE, "digest", "label_space", "num_items", "bytes", "items_sha256", *of_its_own):
         if key not in manifest:
-            yield f"manifest.json: '{key}' is missing, expected the provenance of the set."
-    if manifest.get("num_items") != len(distilled.items):
-        yield f"{ITEMS}: holds {len(distilled.items)} items, the manifest says {manifest.get('num_items')}."
+            yield f"{MANIFEST}: '{key}' is missing, expected the provenance of the set."
+    if manifest.get(OWN_DIGEST) not in (None, digest_of(manifest)):
+        yield f"{MANIFEST}: was changed after it was written (the digest of what it says differs)."
+    if manifest.get("num_items") != len(items):
+        yield f"{ITEMS}: holds {len(items)} items, the manifest says {manifest.get('num_items')}."
     if manifest.get("items_sha256") != sha256_file(distilled.folder / ITEMS):
         yield f"{ITEMS}: is not the file that the manifest was written for (its SHA-256 differs)."
+    ignored_px = sum(item.ignored_px for item in items)
+    if manifest.get("ignored_px", ignored_px) != ignored_px:
+        yield f"{ITEMS}: {ignored_px:,} pixels are ignored, the manifest says {manifest['ignored_px']:,}."
+    yield from _size_problems(distilled)
+    yield from _card_problems(distilled)
+    yield from _seed_problems(distilled)
+
+
+def _size_problems(distilled: DistilledSet) -> Iterator[str]:
+    paths = [distilled.folder / file for item in distilled.items for file, _ in item.files]
+    if all(path.is_file() for path in paths):  # a missing one is named as such
+        size = sum(path.stat().st_size for path in paths)
+        if distilled.manifest.get("bytes", size) != size:
+            yield f"{MANIFEST}: says {distilled.manifest['bytes']:,} bytes, the files of the items have {size:,}."
+
+
+def _card_problems(distilled: DistilledSet) -> Iterator[str]:
+    digest, card = distilled.manifest.get("card_sha256"), distilled.folder / CARD
+    if digest is None:
+        return
+    if not card.is_file():
+        yield f"{CARD}: is missing."
+    elif card.is_symlink() or sha256_file(card) != digest:
+        yield f"{CARD}: was changed after it was written (its SHA-256 differs)."
+
+
+def _seed_problems(distilled: DistilledSet) -> Iterator[str]:
+    """Whether the noise of each item was drawn from the run's seed, where the manifest names one."""
+    run_seed = (distilled.manifest.get("config") or {}).get("seed")
+    if not isinstance(run_seed, int):
+        return
+    for item in distilled.items:
+        if item.seed != noise_seed(run_seed, item.source_id, item.candidate):
+            yield f"{item.item_id}: its seed is not what seed {run_seed} of the run gives for its mask."
+            return  # with another seed of the run all differ
 
 
 def _item_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
@@ -95,6 +133,11 @@ def _item_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
 
 def _file_problems(folder: Path, item: Item) -> Iterator[str]:
     for file, digest in item.files:
+        try:
+            own_file(folder, file)
+        except StoreError as error:
+            yield str(error)
+            continue
         if not (folder / file).is_file():
             yield f"{file}: is missing."
         elif not SHA256.fullmatch(digest):

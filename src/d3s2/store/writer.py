@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d3s2.base.errors import DataError, StoreError, UsageError
-from d3s2.base.files import read_json, sha256_file, write_bytes
+from d3s2.base.files import read_json, sha256_file, sweep_parts, write_bytes
+from d3s2.base.records import read_record
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.image_files import png_bytes
 from d3s2.data.label_space import LabelSpace
@@ -32,14 +33,16 @@ from d3s2.store.items import (
     read_items,
     sha256_bytes,
 )
+from d3s2.store.manifest import (
+    DIGESTS,
+    FORMAT,
+    FORMAT_VERSION,
+    OWN_DIGEST,
+    PROVENANCE,
+    WRITTEN_HERE,
+    digest_of,
+)
 from d3s2.store.soft import SoftLabels, soft_bytes
-
-FORMAT = "d3s2-distilled-set"
-FORMAT_VERSION = 1
-PROVENANCE = ("config", "inputs", "models", "versions", "commit", "cost")
-"""What a manifest must say of where a set comes from. Whatever varies between runs of one call stands in `cost`."""
-
-WRITTEN_HERE = ("format", "format_version", "digest", "label_space", "num_items", "ignored_px", "bytes", "items_sha256")
 
 
 class SetWriter:
@@ -53,13 +56,14 @@ class SetWriter:
         folder: where the set lies; made when absent.
         digest: digest of the plan (resolved config and inputs). A folder begun with another one is refused.
         space: classes of the labels.
+        parts: what the plan is made of ('teacher') -> its digest, so that a refusal says what is another.
 
     Raises:
         StoreError: the folder holds another plan, or files that d3s2 did not write.
     """
 
-    def __init__(self, folder: Path, digest: str, space: LabelSpace) -> None:
-        self.folder, self.digest, self.space = folder, digest, space
+    def __init__(self, folder: Path, digest: str, space: LabelSpace, parts: Mapping[str, str] | None = None) -> None:
+        self.folder, self.digest, self.space, self.parts = folder, digest, space, dict(parts or {})
         self._unfinished = folder / UNFINISHED
         plan = self._unfinished / "plan.json"
         if self.finished:
@@ -141,7 +145,8 @@ class SetWriter:
         self._sweep()
         table = items_bytes(items)
         self._put(self.folder / ITEMS, table)
-        self._put(self.folder / CARD, card_text(self.folder, items, self.space, manifest).encode())
+        card = card_text(self.folder, items, self.space, manifest).encode()
+        self._put(self.folder / CARD, card)
         written = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -151,8 +156,11 @@ class SetWriter:
             "ignored_px": sum(item.ignored_px for item in items),
             "bytes": sum((self.folder / file).stat().st_size for item in items for file, _ in item.files),
             "items_sha256": sha256_bytes(table),
+            "card_sha256": sha256_bytes(card),
+            "plan": self.parts,
         }
-        self._put(self.folder / MANIFEST, json_bytes({**manifest, **written}))
+        whole = {**manifest, **written}
+        self._put(self.folder / MANIFEST, json_bytes({**whole, OWN_DIGEST: digest_of(whole)}))
         shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def _put(self, path: Path, content: bytes) -> None:
@@ -164,7 +172,8 @@ class SetWriter:
         return file, sha256_bytes(content)
 
     def _plan(self) -> bytes:
-        return json_bytes({"digest": self.digest, "format": FORMAT, "format_version": FORMAT_VERSION})
+        record = {"digest": self.digest, "format": FORMAT, "format_version": FORMAT_VERSION, "plan": self.parts}
+        return json_bytes(record)
 
     def _record(self, item_id: str) -> Path:
         return self._unfinished / "items" / f"{item_id}.json"
@@ -198,10 +207,9 @@ class SetWriter:
     def _sweep(self) -> None:
         """Removes what a killed process left half-written."""
         for place in (IMAGES, LABELS, SOFT):
-            for leftover in (self.folder / place).glob(".*.part"):
-                leftover.unlink()
+            sweep_parts(self.folder / place)
         for name in (ITEMS, CARD, MANIFEST):
-            for leftover in self.folder.glob(f".{name}.*.part"):
+            for leftover in self.folder.glob(f".{name}.*.d3s2.part"):
                 leftover.unlink()
 
     def _unfinish(self) -> None:
@@ -228,7 +236,7 @@ class SetWriter:
         missing = [key for key in PROVENANCE if key not in manifest]
         if missing:
             raise UsageError(f"Manifest: '{missing[0]}' is missing, expected {', '.join(PROVENANCE)}.")
-        taken = [key for key in WRITTEN_HERE if key in manifest]
+        taken = [key for key in (*WRITTEN_HERE, *DIGESTS) if key in manifest]
         if taken:
             raise UsageError(f"Manifest: '{taken[0]}' is filled by the writer; leave it out.")
 
@@ -238,9 +246,15 @@ class SetWriter:
             raise StoreError(f"{path}: was not written by d3s2; choose another --out.")
         if record.get("digest") != self.digest:
             raise StoreError(
-                f"{self.folder}: holds a distilled set of a different call (other config, data or models); "
+                f"{self.folder}: holds a distilled set of a different call (other {self._what_differs(record)}); "
                 "choose another --out, or repeat the first call to go on with it."
             )
+
+    def _what_differs(self, record: Mapping[str, Any]) -> str:
+        stored = record.get("plan")
+        known = stored if isinstance(stored, dict) else {}
+        others = [name for name, digest in self.parts.items() if known.get(name, digest) != digest]
+        return " and ".join(others) or "config, data or models"
 
     def _check_not_foreign(self) -> None:
         for name in (ITEMS, IMAGES, LABELS, SOFT):
@@ -254,7 +268,7 @@ class SetWriter:
 def _item_from(path: Path) -> Item | None:
     """An item's record; None where it cannot be read, which makes the item absent."""
     try:
-        item = Item(**read_json(path))
-    except (StoreError, TypeError):
+        item = read_record(path, Item)
+    except StoreError:
         return None
     return item if item.item_id == path.stem else None

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.moving import to_device
+from d3s2.base.runtime import reduced
 from d3s2.data.pairs import PairSource, in_order, to_unit
 from d3s2.metrics import boundary_counts, confusion_matrix
 from d3s2.nets.segmenter import Segmenter
@@ -50,13 +52,21 @@ def predict(
     sliding: Sliding | None = None,
 ) -> UInt8[Tensor, "n h w"]:
     """The most likely class of each pixel of RGB images in 0..255; whole images at once where `sliding` is None."""
-    predicted = []
-    for chunk in images.split(batch):
-        with torch.no_grad(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            unit = to_unit(chunk).to(device)
-            scores = net(unit).scores if sliding is None else sliding_scores(net, unit, sliding)
-        predicted.append(scores.argmax(dim=1).to(torch.uint8).cpu())
-    return torch.cat(predicted)
+    return torch.cat([_classes(net, chunk, device, autocast, sliding).cpu() for chunk in images.split(batch)])
+
+
+def _classes(
+    net: Segmenter,
+    images: UInt8[Tensor, "n 3 h w"],
+    device: torch.device,
+    autocast: torch.dtype | None,
+    sliding: Sliding | None,
+) -> UInt8[Tensor, "n h w"]:
+    """The same of one batch, left on the device."""
+    with torch.no_grad(), reduced(device, autocast):
+        unit = to_unit(to_device(images, device))
+        scores = net(unit).scores if sliding is None else sliding_scores(net, unit, sliding)
+    return scores.argmax(dim=1).to(torch.uint8)
 
 
 def sliding_scores(net: Segmenter, images: Float[Tensor, "n 3 h w"], how: Sliding) -> Float[Tensor, "n c h w"]:
@@ -98,9 +108,9 @@ def measure(
     confusion = np.zeros((net.num_classes, net.num_classes), dtype=np.int64)
     boundary = np.zeros((3, net.num_classes), dtype=np.int64)
     for chunk in pairs.batches(in_order(len(pairs), batch)[group.index :: group.size]):
-        predicted = predict(net, chunk.images, device=device, batch=batch, autocast=autocast, sliding=sliding)
-        confusion += confusion_matrix(predicted, chunk.masks, net.num_classes)
-        boundary += boundary_counts(predicted, chunk.masks, net.num_classes)
+        predicted, masks = _classes(net, chunk.images, device, autocast, sliding), to_device(chunk.masks, device)
+        confusion += confusion_matrix(predicted, masks, net.num_classes)
+        boundary += boundary_counts(predicted, masks, net.num_classes)
     return Counts(group.sum(confusion), group.sum(boundary))
 
 

@@ -6,13 +6,13 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
-from kornia.geometry.transform import warp_affine
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.moving import to_device
 from d3s2.base.train_ids import IGNORE
-from d3s2.student.augment import Augmented
+from d3s2.student.augment import source_places
 
 
 @runtime_checkable
@@ -39,24 +39,37 @@ class SoftSource:
     cells: Sequence[SoftCells | None]
     weight: float
 
+    def at(self, positions: Sequence[int]) -> "SoftSource":
+        """The soft labels of the pairs at `positions`, in that order."""
+        return SoftSource([self.cells[position] for position in positions], self.weight)
 
-def soft_batch(cells: Sequence[SoftCells | None], varied: Augmented, num_classes: int) -> Float[Tensor, "b c y x"]:
-    """The distribution at each pixel of an augmented batch, moved as the images were.
+
+def soft_batch(
+    cells: Sequence[SoftCells | None],
+    masks: UInt8[Tensor, "b y x"],
+    matrix: Float[Tensor, "b 2 3"],
+    num_classes: int,
+) -> Float[Tensor, "b c y x"]:
+    """The distribution at each pixel of an augmented batch, moved as the images were, on the device of the masks.
 
     Args:
-        cells: of the pairs of the batch.
+        cells: of the pairs of the batch; the cells travel, their pixels are made on the device.
+        masks: augmented.
+        matrix: of the variation, on the CPU.
     """
-    seen_px = (varied.masks.shape[-2], varied.masks.shape[-1])
+    seen_px = (masks.shape[-2], masks.shape[-1])
     moved = []
     for index, soft in enumerate(cells):
         if soft is None:
             # an ignored pixel has no part in the loss, whatever stands there
-            known = varied.masks[index].long().where(varied.masks[index] != IGNORE, 0)
+            known = masks[index].long().where(masks[index] != IGNORE, 0)
             moved.append(F.one_hot(known, num_classes).permute(2, 0, 1).float())
             continue
         table = torch.from_numpy(soft.probabilities())[None]
-        matrix = varied.matrix[index : index + 1].cpu() @ _cells_to_px(soft.cell_px)
-        moved.append(warp_affine(table, matrix, seen_px, padding_mode="border")[0])
+        size_px = (table.shape[-2], table.shape[-1])
+        places = source_places(matrix[index : index + 1] @ _cells_to_px(soft.cell_px), size_px, seen_px, masks.device)
+        here = to_device(table, masks.device)
+        moved.append(F.grid_sample(here, places, padding_mode="border", align_corners=True)[0])
     return torch.stack(moved)
 
 

@@ -1,24 +1,27 @@
 """Training of a segmentation network on a set of pairs: one code for every set, and for the teacher."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path
 
 import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from d3s2.base.checkpoint import Checkpoint
+from d3s2.base.finite import require_finite_loss
+from d3s2.base.moving import number_later, to_device
 from d3s2.base.progress import SILENT, Progress
+from d3s2.base.runtime import reduced
 from d3s2.base.seeds import seeded, torch_generator
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.pairs import Pairs, PairSource, to_unit
 from d3s2.nets.loading import Network
 from d3s2.nets.trainable import SoftTargets
-from d3s2.student.augment import Augmentation, Augmented, augment
+from d3s2.student.augment import Augmentation, Variation, augment, draw_variation
 from d3s2.student.group import ALONE, Group
 from d3s2.student.soft import SoftSource, soft_batch
 
@@ -88,6 +91,9 @@ def train(
         look: is called with the number of steps taken, the network as it would be used then; what is learnt does not
             depend on it.
         look_every: steps between two looks; 0, and at the last step, none.
+
+    Raises:
+        NumericError: a loss that is not finite.
     """
     net.to(device).train()
     model = group.joined(net)
@@ -104,18 +110,22 @@ def train(
     others = [group.index] if group.index else []
     drawn, ahead = tee(_draws(len(pairs), settings, seed, first))
     batches = pairs.batches(positions for positions, _ in ahead)
+    loss_before = None
     with progress.task(label, settings.iterations, done=first) as task:
         for step, ((positions, generator), batch) in enumerate(zip(drawn, batches, strict=True), start=first):
-            learnt = _varied(batch, positions, settings, generator, soft, net.num_classes, group)
+            variation = draw_variation(len(positions), batch.size_px, settings.augmentation, generator)
+            learnt = _varied(batch, variation, soft and soft.at(positions[group.rows(len(positions))]), device, group)
             optimiser.zero_grad(set_to_none=True)
             with seeded(device, seed, "loss", step, *others):
-                loss = _add_gradients(model, learnt, settings.accumulate, device, autocast, scaler, group)
+                loss = _add_gradients(model, learnt, settings.accumulate, net.num_classes, autocast, scaler, group)
             scaler.unscale_(optimiser)
             torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
             scaler.step(optimiser)
             scaler.update()
             rate.step()
-            task.advance(note=f"loss {loss:.2f}")
+            # the loss before: this one would be waited for, and the device would then wait for its next work
+            task.advance(note=f"loss {_finite(loss_before, label, step, settings.lr):.2f}" if loss_before else "")
+            loss_before = number_later(loss)
             if look and look_every and (step + 1) % look_every == 0 and step + 1 < settings.iterations:
                 group.share_buffers(net)
                 net.eval()
@@ -123,85 +133,93 @@ def train(
                 net.train()
             if state and group.index == 0 and time.monotonic() - saved_at > checkpoint_s:
                 saved_at = time.monotonic()
+                _finite(loss_before, label, step + 1, settings.lr)
                 state.save(step + 1, before_s + saved_at - began)
+    if loss_before:
+        _finite(loss_before, label, settings.iterations, settings.lr)
     group.share_buffers(net)
     net.eval()
     return before_s + time.monotonic() - began
 
 
+def _finite(loss: Callable[[], float], label: str, step: int, lr: float) -> float:
+    value = loss()
+    require_finite_loss(value, label, step, lr)
+    return value
+
+
 @dataclass(frozen=True)
 class _Batch:
-    """What a process learns from in a step.
+    """What a process learns from in a step, on its device.
 
     Args:
+        matrix: where the variation took the pictures; on the CPU.
+        soft: of the pairs of the batch.
         num_scored: pixels that count, over the rows of all processes.
     """
 
     images: Float[Tensor, "b 3 h w"]
     masks: UInt8[Tensor, "b h w"]
-    soft: SoftTargets | None
-    num_scored: int
+    matrix: Float[Tensor, "b 2 3"]
+    soft: SoftSource | None
+    num_scored: Int64[Tensor, ""]
 
     def parts(self, count: int) -> Iterator["_Batch"]:
         """The batch in `count` parts, in order."""
-        for images, masks, places in zip(
-            self.images.chunk(count), self.masks.chunk(count), torch.arange(len(self.masks)).chunk(count), strict=True
+        for images, masks, matrix, places in zip(
+            self.images.chunk(count),
+            self.masks.chunk(count),
+            self.matrix.chunk(count),
+            torch.arange(len(self.masks)).chunk(count),
+            strict=True,
         ):
-            soft = self.soft and SoftTargets(self.soft.probabilities[places], self.soft.weight)
-            yield _Batch(images, masks, soft, self.num_scored)
+            yield _Batch(images, masks, matrix, self.soft and self.soft.at(places.tolist()), self.num_scored)
 
-    def on(self, device: torch.device) -> "_Batch":
-        """The same on a device."""
-        soft = self.soft and SoftTargets(self.soft.probabilities.to(device), self.soft.weight)
-        return _Batch(self.images.to(device), self.masks.to(device), soft, self.num_scored)
-
-
-def _varied(
-    batch: Pairs,
-    positions: Sequence[int],
-    settings: TrainSettings,
-    generator: torch.Generator,
-    soft: SoftSource | None,
-    num_classes: int,
-    group: Group,
-) -> _Batch:
-    whole = augment(to_unit(batch.images), batch.masks, settings.augmentation, generator)
-    rows, num_scored = group.rows(len(positions)), _num_scored(whole.masks)
-    varied = Augmented(*(tensor[rows] for tensor in whole))
-    if soft is None:
-        return _Batch(varied.images, varied.masks, None, num_scored)
-    cells = [soft.cells[position] for position in positions[rows]]
-    probabilities = soft_batch(cells, varied, num_classes)
-    return _Batch(varied.images, varied.masks, SoftTargets(probabilities, soft.weight), num_scored)
+    def soft_targets(self, num_classes: int) -> SoftTargets | None:
+        """Its soft labels at every pixel, which take the memory of `num_classes` numbers each."""
+        if self.soft is None:
+            return None
+        return SoftTargets(soft_batch(self.soft.cells, self.masks, self.matrix, num_classes), self.soft.weight)
 
 
-def _num_scored(masks: UInt8[Tensor, "b h w"]) -> int:
-    return int((masks != IGNORE).sum())
+def _varied(batch: Pairs, variation: Variation, soft: SoftSource | None, device: torch.device, group: Group) -> _Batch:
+    """This process's rows of a batch, varied on its device, to which bytes travel.
+
+    Args:
+        soft: of its rows.
+    """
+    rows = group.rows(len(batch))
+    images, masks = to_device(batch.images[rows], device), to_device(batch.masks, device)
+    images, masks = augment(to_unit(images), masks, variation, rows)
+    return _Batch(images, masks[rows], variation.matrix[rows], soft, _num_scored(masks))
+
+
+def _num_scored(masks: UInt8[Tensor, "b h w"]) -> Int64[Tensor, ""]:
+    return (masks != IGNORE).sum()
 
 
 def _add_gradients(
     model: nn.Module,
     batch: _Batch,
     num_parts: int,
-    device: torch.device,
+    num_classes: int,
     autocast: torch.dtype | None,
     scaler: torch.amp.GradScaler,
     group: Group,
-) -> float:
+) -> Float[Tensor, ""]:
     """Adds the gradient of the mean loss of a batch, part by part; returns that loss as this process sees it."""
-    total = 0.0
-    parts = [*batch.parts(num_parts)]
+    losses, parts = [], [*batch.parts(num_parts)]
     for part in parts:
-        here = part.on(device)
         # a mean over its scored pixels; between processes the gradients are averaged, so `size` makes their sum of it
-        share = _num_scored(part.masks) / max(batch.num_scored, 1) * group.size
+        share = _num_scored(part.masks) * group.size / batch.num_scored.clamp(min=1)
+        soft = part.soft_targets(num_classes)
         with group.exchange(model, now=part is parts[-1]):
-            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                loss = model(here.images, here.masks, here.soft)
+            with reduced(batch.images.device, autocast):
+                loss = model(part.images, part.masks, soft)
             loss = loss * share
             scaler.scale(loss).backward()
-        total += float(loss.detach())
-    return total
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
 
 
 def _draws(count: int, settings: TrainSettings, seed: int, first: int) -> Iterator[tuple[list[int], torch.Generator]]:

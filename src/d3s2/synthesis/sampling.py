@@ -1,5 +1,11 @@
-"""Batches of images for masks: sampled with the run's settings, and what the teacher says of what came out."""
+"""Batches of images for masks: sampled with the run's settings, and what the teacher says of what came out.
 
+On a CPU each item goes through the networks alone, on one thread: how sums are ordered depends on the size of a batch
+and on the number of threads, and a rounding more or less is a grey level in some image. So there an item is the same
+bytes whatever its batch and on however many cores. On a GPU a batch goes through together, the same each time.
+"""
+
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +16,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from d3s2.base.determinism import reproducible
+from d3s2.base.errors import NumericError
+from d3s2.base.records import RECORD
 from d3s2.base.runtime import wait_for
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import to_bytes, to_unit
-from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.guidance import Energy, Refusals, Window, guide, smooth
+from d3s2.generator.denoiser import Denoiser, Level, Window
+from d3s2.generator.guidance import Energy, Refusals, guide, not_finite, smooth
 from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import TimeTravel
 from d3s2.pipeline.config import GuidanceConfig, SoftConfig
@@ -35,6 +44,8 @@ class Trace:
         wall_s: sampling alone, the recording of this trace not counted.
     """
 
+    __pydantic_config__ = RECORD
+
     noise: list[float]
     l_seg: list[list[float | None]]
     l_feat: list[list[float | None]]
@@ -49,7 +60,7 @@ class Drawn:
         label: the mask that it was made for, 255 where the filter takes pixels away.
         soft: the teacher's distribution; None where it was not asked for.
         candidate: position of its noise among those of its mask, from 0.
-        l_seg, l_feat: energies against the mask.
+        l_seg, l_feat: energies against the mask; l_seg is infinite where the image or an energy is not finite.
         accuracy: share of the mask's scored pixels where the teacher sees the mask's class.
     """
 
@@ -71,9 +82,13 @@ class Sampled:
 
 
 def best_of_candidates(run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]) -> Sampled:
-    """Guided images from several noises a mask; of each mask the one with the lowest segmentation energy is kept."""
+    """Guided images from several noises a mask; of each mask the one with the lowest segmentation energy is kept.
+
+    Raises:
+        NumericError: of an item no candidate is finite; the message names it.
+    """
     tries = [
-        sample_batch(run, models, batch, masks, guided=True, candidate=candidate)
+        _sampled(run, models, batch, masks, guided=True, candidate=candidate)
         for candidate in range(run.config.synthesize.candidates)
     ]
     kept = tuple(min((one.drawn[index] for one in tries), key=lambda drawn: drawn.l_seg) for index in range(len(batch)))
@@ -85,28 +100,69 @@ def best_of_candidates(run: Run, models: Models, batch: Sequence[str], masks: UI
         l_feat=[[one.l_feat[step][index] for index, one in enumerate(traces)] for step in steps],
         wall_s=sum(one.trace.wall_s for one in tries),
     )
-    return Sampled(kept, trace)
+    return _finite(batch, Sampled(kept, trace))
 
 
 def sample_batch(
-    run: Run,
-    models: Models,
-    batch: Sequence[str],
-    masks: UInt8[Tensor, "b h w"],
-    *,
-    guided: bool,
-    candidate: int = 0,
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool
 ) -> Sampled:
-    """Images for one batch of masks, with a trace of their energies; the same noise with and without guidance."""
+    """Images for one batch of masks, with a trace of their energies; the same noise with and without guidance.
+
+    Raises:
+        NumericError: an image is not finite; the message names its item.
+    """
+    return _finite(batch, _sampled(run, models, batch, masks, guided=guided))
+
+
+def _finite(batch: Sequence[str], sampled: Sampled) -> Sampled:
+    broken = [item for item, drawn in zip(batch, sampled.drawn, strict=True) if math.isinf(drawn.l_seg)]
+    if broken:
+        raise NumericError(
+            f"Item '{broken[0]}': what was sampled is not finite, or what guided it was not, with any of its noises; "
+            "lower synthesize.guidance.strength or synthesize.guidance_scale, or use float32. If neither is large, the "
+            "generator's weights are damaged: fit it again with a lower learning rate."
+        )
+    return sampled
+
+
+def _sampled(
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool, candidate: int = 0
+) -> Sampled:
+    """A batch, item by item where that decides its bytes."""
+    together = 1 if run.device.type == "cpu" else len(batch)
+    with reproducible(run.device):
+        parts = [
+            _sampled_together(run, models, batch[start:end], masks[start:end], guided=guided, candidate=candidate)
+            for start, end in ((start, start + together) for start in range(0, len(batch), together))
+        ]
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Sampled]) -> Sampled:
+    traces = [part.trace for part in parts]
+    steps = range(len(traces[0].noise))
+    trace = Trace(
+        noise=traces[0].noise,
+        l_seg=[[value for trace in traces for value in trace.l_seg[step]] for step in steps],
+        l_feat=[[value for trace in traces for value in trace.l_feat[step]] for step in steps],
+        wall_s=sum(trace.wall_s for trace in traces),
+    )
+    return Sampled(tuple(drawn for part in parts for drawn in part.drawn), trace)
+
+
+def _sampled_together(
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool, candidate: int
+) -> Sampled:
     config = run.config.synthesize
     masks = masks.to(run.device)
     noises = [torch_generator(run.config.seed, "noise", source_id, candidate) for source_id in batch]
+    refusals = Refusals(tuple(batch), ends=config.candidates == 1)  # another candidate may still do
     trace = Trace([], [], [])
     looking_s = 0.0
 
     def look(clean: Float[Tensor, "b c h w"], level: Level) -> None:
         nonlocal looking_s
-        trace.noise.append(level.sigma / (level.alpha + level.sigma))
+        trace.noise.append(level.noise_share)
         if not is_traced(len(trace.noise), config.trace_every):
             trace.l_seg.append([None] * len(batch))
             trace.l_feat.append([None] * len(batch))
@@ -124,13 +180,14 @@ def sample_batch(
         models.generator,
         masks,
         noises,
-        Sampling(config.sampler, config.steps, config.guidance_scale, travel=_travel(run)),
+        Sampling(config.sampler, config.steps, config.guidance_scale, config.eta, _travel(run)),
         device=run.device,
-        guided=_guidance(run, models, batch, masks) if guided else None,
+        guided=_guidance(run, models, batch, masks, refusals) if guided else None,
         look=look,
     )
     wait_for(run.device)
     trace.wall_s = time.perf_counter() - start - looking_s
+    images[refusals.too_many()] = torch.nan
     return Sampled(_judged(run, models, images, masks, candidate), trace)
 
 
@@ -144,17 +201,20 @@ def _judged(
     run: Run, models: Models, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], candidate: int
 ) -> tuple[Drawn, ...]:
     """The images as they are stored, rounded to bytes, under the eyes of the teacher: it reads them once."""
-    stored = to_bytes(images)
+    broken = not_finite(images)
+    stored = to_bytes(torch.where(broken[:, None, None, None], 0.0, images))
     seen = models.teacher(to_unit(stored))
     losses = losses_of(seen, models.bank, masks)
+    broken |= ~(torch.isfinite(losses.l_seg) & torch.isfinite(losses.l_feat))
     tau = run.config.synthesize.filter
     labels = masks if tau is None else without_doubtful(masks, seen.scores, models.bank.losses, tau)
-    l_seg, l_feat, accuracy = map(_rounded, (losses.l_seg, losses.l_feat, agreement(seen.scores, masks)))
+    judged_l_seg = torch.where(broken, torch.inf, losses.l_seg)
+    l_seg, l_feat, accuracy = map(_rounded, (judged_l_seg, losses.l_feat, agreement(seen.scores, masks)))
     return tuple(
         Drawn(
             image=np.ascontiguousarray(stored[index].permute(1, 2, 0).cpu().numpy()),
             label=labels[index].cpu().numpy(),
-            soft=_soft_label(seen.scores[index], run.config.synthesize.soft),
+            soft=None if broken[index] else _soft_label(seen.scores[index], run.config.synthesize.soft),
             candidate=candidate,
             l_seg=l_seg[index],
             l_feat=l_feat[index],
@@ -171,7 +231,7 @@ def _soft_label(scores: Float[Tensor, "c h w"], config: SoftConfig | None) -> So
 
 
 def _guidance(
-    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"]
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], refusals: Refusals
 ) -> Callable[[Denoiser], Denoiser]:
     config = run.config.synthesize.guidance
     views = Views(config.views, config.shift_px, config.noise, config.flip)
@@ -185,7 +245,7 @@ def _guidance(
         return losses.weighted(config.l_seg, config.l_feat)
 
     smoothed = smooth(energy, config.smoothing, noises, draws=config.smoothing_draws)
-    return guided_by(config, smoothed, Refusals(tuple(batch)))
+    return guided_by(config, smoothed, refusals)
 
 
 def guided_by(
@@ -198,7 +258,7 @@ def guided_by(
         strength=config.strength,
         mode=config.mode,
         full_share=config.full_share,
-        window=Window(cleanest=config.window[0], noisiest=config.window[1]),
+        window=_window(config),
         inner_steps=config.inner_steps,
         every=config.every,
         hold=config.hold,
@@ -208,10 +268,11 @@ def guided_by(
 
 def _travel(run: Run) -> TimeTravel | None:
     config = run.config.synthesize
-    if config.repeats == 1:
-        return None
-    cleanest, noisiest = config.guidance.window
-    return TimeTravel(config.repeats, start=1 - noisiest, end=1 - cleanest)
+    return None if config.repeats == 1 else TimeTravel(config.repeats, _window(config.guidance))
+
+
+def _window(config: GuidanceConfig) -> Window:
+    return Window(cleanest=config.window[0], noisiest=config.window[1])
 
 
 def _rounded(values: Tensor) -> list[float]:

@@ -16,17 +16,18 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Float64, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import writing
+from d3s2.base.files import write_bytes
+from d3s2.base.json_text import MAKE_AGAIN
+from d3s2.base.tensors import read_tensors, require, tensors_bytes
 from d3s2.nets.segmenter import Segmenter
 from d3s2.teacher.class_losses import LossSums
 from d3s2.teacher.energies import class_shares
 
+KINDS = ("mean", "std", "weight")
 LOSSES = "losses"  # key of the mean losses beside '<kind>/<layer>' of the features
 
 
@@ -122,11 +123,10 @@ def gather_bank(
 
 def save_bank(bank: FeatureBank, path: Path) -> None:
     """Writes the bank as safetensors with its provenance."""
-    kinds = {"mean": bank.means, "std": bank.deviations, "weight": bank.weights}
-    tensors = {f"{kind}/{layer}": t.contiguous() for kind, table in kinds.items() for layer, t in table.items()}
+    tables = dict(zip(KINDS, (bank.means, bank.deviations, bank.weights), strict=True))
+    tensors = {f"{kind}/{layer}": t.contiguous() for kind, table in tables.items() for layer, t in table.items()}
     tensors[LOSSES] = bank.losses
-    with writing(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(bank.provenance))
+    write_bytes(path, tensors_bytes(tensors, bank.provenance))
 
 
 def load_bank(path: Path, expected: Mapping[str, str]) -> FeatureBank:
@@ -135,28 +135,51 @@ def load_bank(path: Path, expected: Mapping[str, str]) -> FeatureBank:
     Args:
         expected: provenance that must agree (for example data, teacher, layers, size).
     """
-    try:
-        with safe_open(path, framework="pt") as stored:
-            provenance = dict(stored.metadata() or {})
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path}: the feature bank cannot be read ({error}); delete it to have it made again."
-        ) from None
+    tensors, provenance = read_tensors(path, "a feature bank", MAKE_AGAIN, ModelError)
     for key, value in expected.items():
         if provenance.get(key) != value:
             raise ModelError(
                 f"{path}: this feature bank was made with {key} '{provenance.get(key)}', this run has '{value}'; "
-                "delete it to have it made again."
+                f"{MAKE_AGAIN}."
             )
-    if LOSSES not in tensors:
-        raise ModelError(f"{path}: this feature bank holds no losses by class; delete it to have it made again.")
-    losses = tensors.pop(LOSSES)
-    by_kind: dict[str, dict[str, Tensor]] = {"mean": {}, "std": {}, "weight": {}}
-    for key, tensor in sorted(tensors.items()):
-        kind, _, layer = key.partition("/")
-        by_kind[kind][layer] = tensor
-    return FeatureBank(by_kind["mean"], by_kind["std"], by_kind["weight"], losses, provenance)
+    try:
+        return _bank_of(tensors, provenance)
+    except ValueError as problem:
+        raise ModelError(f"{path}: is a damaged feature bank ({problem}); {MAKE_AGAIN}.") from None
+
+
+def _bank_of(tensors: Mapping[str, Tensor], provenance: Mapping[str, str]) -> FeatureBank:
+    """The bank of these tensors; raises ValueError for one that is missing, unknown or no statistics."""
+    losses = require(tensors, LOSSES, torch.float32, 1)
+    layers = sorted(key.partition("/")[2] for key in tensors if key.startswith("mean/"))
+    known = {LOSSES, *(f"{kind}/{layer}" for kind in KINDS for layer in layers)}
+    for key in tensors:
+        if key not in known:
+            raise ValueError(f"'{key}' belongs to no layer")
+    means, deviations, weights = {}, {}, {}
+    for layer in layers:
+        means[layer] = require(tensors, f"mean/{layer}", torch.float32, 2)
+        deviations[layer] = require(tensors, f"std/{layer}", torch.float32, 2)
+        weights[layer] = require(tensors, f"weight/{layer}", torch.float32, 1)
+        _check_layer(layer, means[layer], deviations[layer], weights[layer], len(losses))
+    # NaN stands for a class without a pixel; a loss below zero or beyond all numbers for nothing.
+    if (losses < 0).any() or losses.isinf().any():
+        raise ValueError("a mean loss is negative or infinite")
+    return FeatureBank(means, deviations, weights, losses, provenance)
+
+
+def _check_layer(layer: str, means: Tensor, deviations: Tensor, weights: Tensor, num_classes: int) -> None:
+    if means.shape != deviations.shape or len(means) != num_classes or len(weights) != num_classes:
+        raise ValueError(f"the tables of layer '{layer}' differ in shape")
+    if not weights.isfinite().all() or (weights < 0).any():
+        raise ValueError(f"a weight of layer '{layer}' is negative or not finite")
+    for name, table in (("mean", means), ("deviation", deviations)):
+        finite, absent = table.isfinite().all(dim=1), table.isnan().all(dim=1)
+        # A class with less than a whole cell has none; that was decided before the weights were rounded to float32.
+        if not (finite | absent).all() or not finite[weights > 1.01].all():
+            raise ValueError(f"a {name} of layer '{layer}' is not finite")
+    if (deviations < 0).any():
+        raise ValueError(f"a deviation of layer '{layer}' is negative")
 
 
 def _frozen(running: Mapping[str, RunningStatistics], losses: LossSums, provenance: Mapping[str, str]) -> FeatureBank:

@@ -60,9 +60,10 @@ def without_doubtful(
 
     Args:
         scores: of the teacher, for the images that belong to the masks.
-        means: m above; a class that the real data never showed (NaN) keeps its pixels.
+        means: m above; a class that the real data never showed (NaN) has no measure to pass by and loses all its
+            pixels, as in FreeMask, whose mean of nothing is 0.
         tau: above 0; smaller takes more away.
     """
     limits = torch.full((IGNORE + 1,), torch.inf, device=masks.device)
-    limits[: len(means)] = torch.nan_to_num(tau * means, nan=torch.inf)
+    limits[: len(means)] = torch.nan_to_num(tau * means, nan=-torch.inf)
     return torch.where(pixel_losses(scores, masks) > limits[masks.long()], IGNORE, masks).to(torch.uint8)

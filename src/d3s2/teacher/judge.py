@@ -12,7 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.moving import to_device
 from d3s2.base.train_ids import IGNORE
+from d3s2.nets.padding import edge_padded
 from d3s2.nets.segmenter import Segmentation, Segmenter
 from d3s2.teacher.bank import FeatureBank
 from d3s2.teacher.energies import feature_matching, segmentation_consistency
@@ -93,21 +95,25 @@ def judge_views(
 def perturbed(
     images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], views: Views, generators: Sequence[torch.Generator]
 ) -> tuple[Float[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]:
-    """One randomly shifted, mirrored and noisy view of each pair; pixels shifted in from outside are ignored."""
+    """One randomly shifted, mirrored and noisy view of each pair; pixels shifted in from outside are ignored.
+
+    What is random is drawn on the CPU and done on the device of the images, which is not waited for.
+    """
     height, width = masks.shape[-2:]
     margin = views.shift_px
-    wide_images = F.pad(images, (margin,) * 4, mode="replicate")
+    wide_images = edge_padded(images, left=margin, right=margin, top=margin, bottom=margin)
     wide_masks = F.pad(masks, (margin,) * 4, value=IGNORE)
-    seen_images, seen_masks = [], []
+    seen_images, seen_masks, noises = [], [], []
     for index, generator in enumerate(generators):
         top, left = torch.randint(0, 2 * margin + 1, (2,), generator=generator).tolist()
         mirror = views.flip and bool(torch.rand((), generator=generator) < 0.5)
-        noise = torch.randn(images.shape[1:], generator=generator).to(images) * views.noise
+        noises.append(torch.randn(images.shape[1:], generator=generator))
         image = wide_images[index, :, top : top + height, left : left + width]
         mask = wide_masks[index, top : top + height, left : left + width]
-        seen_images.append((image.flip(-1) if mirror else image) + noise)
+        seen_images.append(image.flip(-1) if mirror else image)
         seen_masks.append(mask.flip(-1) if mirror else mask)
-    return torch.stack(seen_images), torch.stack(seen_masks)
+    noise = to_device(torch.stack(noises), images.device).to(images.dtype) * views.noise
+    return torch.stack(seen_images) + noise, torch.stack(seen_masks)
 
 
 def agreement(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, " b"]:

@@ -3,16 +3,21 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+import torch
+from torch import distributed
 
-from d3s2.base.errors import DataError, WorkError
-from d3s2.base.launch import run_together
+from d3s2.base.errors import DataError, UsageError, WorkError
+from d3s2.base.launch import meeting, run_together
+from d3s2.base.runtime import LAUNCHED, num_launched
 
 
 def place(word: str) -> str:
@@ -53,6 +58,67 @@ def test_a_process_that_fails_ends_all_with_a_sentence(
     assert time.monotonic() - began < 120
     assert set(active_children()) == children
     assert capfd.readouterr() == ("", "")
+
+
+def summed() -> float:
+    """Ranks summed by a group that met by the launcher's environment; the second one starts late."""
+    with meeting(torch.device("cpu"), timedelta(seconds=100)):
+        number = torch.tensor([float(os.environ["RANK"]) + 1])
+        distributed.all_reduce(number)
+        return float(number)
+
+
+def test_launched_processes_meet_and_work_together() -> None:
+    assert run_together(summed, num_processes=2, work="summed") == 3.0
+
+
+def set_launched(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_partner_that_does_not_come_is_named_in_time(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    set_launched(monkeypatch, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="localhost", MASTER_PORT=port)
+    began = time.monotonic()
+    said = rf"^Process {rank} of 2 \(RANK, WORLD_SIZE\) waited 3 s at localhost:{port}, and not all of the others came"
+    with pytest.raises(WorkError, match=said), meeting(torch.device("cpu"), timedelta(seconds=3)):
+        pass
+    assert time.monotonic() - began < 120
+    assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"RANK": "1"},
+            r"one of a group \(RANK=1\), but not of which \(LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT",
+        ),
+        (
+            {"WORLD_SIZE": "2"},
+            r"\(WORLD_SIZE=2\), but not of which \(RANK, .*; start the group with torchrun or accelerate",
+        ),
+        (dict.fromkeys(LAUNCHED, "2"), r"^RANK is 2 and WORLD_SIZE 2: ranks go from 0 to 1; correct or unset them\.$"),
+        (dict.fromkeys(LAUNCHED, "one"), "no number in one of them"),
+    ],
+)
+def test_half_a_launch_is_refused(values: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_launched(monkeypatch, **values)
+    with pytest.raises(UsageError, match=said):
+        num_launched()
+
+
+@pytest.mark.parametrize("values", [{}, {"LOCAL_RANK": "1"}, {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}])
+def test_a_process_on_its_own_meets_nobody(values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    set_launched(monkeypatch, **values)
+    with meeting(torch.device("cpu"), timedelta(seconds=3)):
+        assert not distributed.is_initialized()
 
 
 def deaf(folder: str) -> None:

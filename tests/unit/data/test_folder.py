@@ -1,5 +1,7 @@
 """Any folder by a YAML file: index and colour masks drawn on the spot, and a sentence for every mistake."""
 
+import json
+import os
 from pathlib import Path
 from textwrap import dedent
 
@@ -18,7 +20,7 @@ TRAIN_IDS = np.random.default_rng(0).integers(0, 3, (12, 16), dtype=np.uint8)
 
 def write_yaml(folder: Path, text: str) -> str:
     path = folder / "mine.yaml"
-    path.write_text(dedent(text))
+    path.write_text(dedent(text), encoding="utf-8")
     return str(path)
 
 
@@ -198,11 +200,94 @@ def test_a_colour_outside_the_palette_is_named_with_its_place(tmp_path: Path):
         ("road,1,2,3\nroad,4,5,6", "{}, line 2: 'road' is there twice; names must differ."),
         ("name,red,green\nroad,1,2", "{}: the header name,red,green has no column b, expected name,r,g,b."),
         ("", "{}: holds no colour, expected lines of name,r,g,b."),
+        (",,,\n\n", "{}: holds no colour, expected lines of name,r,g,b."),
+        ("road,1,2,3,4", "{}, line 1: found road,1,2,3,4, expected name,r,g,b with 0 to 255."),
+        ("name,r,g,b\nroad,1,2,3,4", "{}, line 2: found road,1,2,3,4, expected name,r,g,b with 0 to 255."),
+        ("road,²,³,¹", "{}, line 1: found road,²,³,¹, expected name,r,g,b with 0 to 255."),
+        ("a,1,2,3\nroad,١,٢,٣", "{}, line 2: found road,١,٢,٣, expected name,r,g,b with 0 to 255."),
+        ("road,+1,2,3", "{}, line 1: found road,+1,2,3, expected name,r,g,b with 0 to 255."),
+        (
+            "road,1,2," + 5_000 * "0",
+            "{}, line 1: found road,1,2," + 5_000 * "0" + ", expected name,r,g,b with 0 to 255.",
+        ),
+        ('\n"road,1,2,3\ncar,1,2,3\n', "{}, line 3: cannot be read as CSV (unexpected end of data)."),
     ],
 )
 def test_mistakes_in_a_palette_file_are_named(tmp_path: Path, content: str, message: str):
     path = tmp_path / "palette.csv"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
         read_palette(path)
     assert str(error.value) == message.format(path)
+
+
+def test_a_palette_with_empty_columns_at_the_end_is_read(tmp_path: Path):
+    path = tmp_path / "palette.csv"
+    path.write_text("\ufeffroad,1,2,3,,\r\n\r\n , \r\ncar,003,4,5,,\r\n", encoding="utf-8")
+    assert read_palette(path) == {"road": (1, 2, 3), "car": (3, 4, 5)}
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("classes", "a list of classes"), ("palette", "a palette"), ("list_file", "a list of pairs")]
+)
+def test_files_that_are_not_utf_8_are_named_and_a_byte_order_mark_is_none_of_the_text(
+    tmp_path: Path, key: str, what: str
+):
+    draw_pair(tmp_path, "straße", TRAIN_IDS)
+    content = {
+        "classes": "straße\ncar\nsky\n",
+        "palette": "straße,1,2,3\ncar,2,2,3\nsky,3,2,3\n",
+        "list_file": "straße\n",
+    }
+    text = BASIC.replace("road", "straße")
+    if key == "classes":
+        text = text.replace("[straße, car, sky]", "file.txt")
+    elif key == "palette":
+        text += "palette: file.txt"
+    else:
+        text = text.replace("{train: }", "{train: {list_file: file.txt}}")
+    path = tmp_path / "file.txt"
+    path.write_text(content[key], encoding="utf-8-sig")
+    dataset = opened(tmp_path, text)
+    assert (dataset.ids, dataset.space.names) == (("straße",), ("straße", "car", "sky"))
+    path.write_text(content[key], encoding="latin-1")
+    with pytest.raises((ConfigError, DataError)) as error:
+        opened(tmp_path, text)
+    assert str(error.value) == (
+        f"{path}: line 1 is not UTF-8 (byte 0xdf at 4), expected {what} in UTF-8; save it in that encoding."
+    )
+
+
+def test_a_pipe_in_place_of_a_file_is_no_file(tmp_path: Path):
+    draw_pair(tmp_path, "a", TRAIN_IDS)
+    os.mkfifo(tmp_path / "pipe")
+    assert refused(tmp_path, BASIC.replace("[road, car, sky]", "pipe")).startswith("there is no classes file 'pipe'")
+    assert refused(tmp_path, BASIC + "palette: pipe").startswith("there is no palette file 'pipe'")
+    listed = BASIC.replace("{train: }", "{train: {list_file: pipe}}")
+    assert refused(tmp_path, listed) == f"mine/train: there is no list file, expected {tmp_path / 'pipe'}."
+
+
+@pytest.mark.parametrize("name", [5_000 * "x", "a\0b"])
+def test_a_name_that_no_file_can_have_is_named(tmp_path: Path, name: str):
+    draw_pair(tmp_path, "a", TRAIN_IDS)
+    quoted = json.dumps(name)
+    assert refused(tmp_path, BASIC.replace("[road, car, sky]", quoted)).startswith("there is no classes file")
+    assert "there is no folder of masks" in refused(tmp_path, BASIC.replace("{folder: masks}", f"{{folder: {quoted}}}"))
+    assert "there is no folder" in refused(tmp_path, BASIC + f"root: {quoted}")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x85", "\x1e"])
+def test_a_class_list_has_one_name_a_line_and_no_line_within_a_name(tmp_path: Path, separator: str):
+    draw_pair(tmp_path, "a", TRAIN_IDS)
+    (tmp_path / "classes.txt").write_text(f"road{separator}side\r\ncar\rsky\n", encoding="utf-8", newline="")
+    text = refused(tmp_path, BASIC.replace("[road, car, sky]", "classes.txt"))
+    assert f"holds the control character U+{ord(separator):04X}" in text
+
+
+def test_values_that_no_mask_can_hold_are_named(tmp_path: Path):
+    draw_pair(tmp_path, "a", TRAIN_IDS)
+    for value in (-5, 65_536, 10**30):
+        text = BASIC.replace("{folder: masks}", f"{{folder: masks, ignore_values: [{value}]}}")
+        assert refused(tmp_path, text).startswith(f"mine: ignored value {value} is outside 0..65535")
+        text = BASIC.replace("{folder: masks}", f"{{folder: masks, raw_ids: {{{value}: road}}}}")
+        assert refused(tmp_path, text).startswith(f"mine: raw id {value} is outside 0..65535")

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -60,7 +62,7 @@ def test_a_bad_row_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"parquet/train, row 0: label 3 is outside"):
         open_dataset("hf", "train", root).mask("00000000")
     colour = as_parquet(tmp_path / "colour", PHOTO)
-    with pytest.raises(DataError, match=r"colour/train, row 0: the mask is a RGB image, expected an index mask"):
+    with pytest.raises(DataError, match=r"colour/train, row 0: is a RGB image, expected an index mask"):
         open_dataset("hf", "train", colour).mask("00000000")
 
 
@@ -78,3 +80,89 @@ def test_what_is_missing_is_named(tmp_path: Path):
         open_dataset("hf", "train", root, {"mask_column": "target"})
     with pytest.raises(DataError, match=r"saved/test: cannot be opened by the package datasets \(KeyError: 'test'\)"):
         open_dataset("hf", "test", root)
+
+
+def test_rows_are_known_by_what_they_hold_and_not_by_the_fingerprint_beside_them(tmp_path: Path):
+    options = {"classes": ["a", "b", "c"]}
+    root = saved_to_disk(tmp_path / "saved")
+    before = open_dataset("hf", "train", root, options)
+    digest, stamp = before.pair_digest("00000000"), before.pair_stamp("00000000")
+    state = (root / "train" / "state.json").read_bytes()
+    copy = saved_to_disk(tmp_path / "copy")
+    assert open_dataset("hf", "train", copy, options).pair_digest("00000000") == digest
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Image()})
+    pictures = {"image": [Image.fromarray(255 - PHOTO)] * 2, "label": [Image.fromarray(MASK)] * 2}
+    other = tmp_path / "other"
+    datasets.DatasetDict({"train": datasets.Dataset.from_dict(pictures, features=features)}).save_to_disk(other)
+    (other / "train" / "state.json").write_bytes(state)
+    changed = open_dataset("hf", "train", other, options)
+    assert changed.table._fingerprint == before.table._fingerprint
+    assert changed.pair_digest("00000000") != digest
+    assert changed.pair_stamp("00000000") != stamp
+
+
+def rewritten(root: Path, change) -> Path:
+    """The parquet file of a folder with the cells of its masks changed."""
+    path = root / "data" / "train-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    cells = [change(cell) for cell in table["mask"].to_pylist()]
+    masks = pa.StructArray.from_arrays(
+        [
+            pa.array([cell["bytes"] for cell in cells], pa.binary()),
+            pa.array([cell["path"] for cell in cells], pa.string()),
+        ],
+        names=["bytes", "path"],
+    )
+    pq.write_table(table.set_column(table.schema.get_field_index("mask"), "mask", masks), path)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cell: {**cell, "bytes": b"no picture"}, "is not an image that can be read; is the file damaged?"),
+        (lambda cell: {**cell, "bytes": cell["bytes"][:-20]}, "is damaged: the file ends within a chunk, at byte "),
+        (lambda cell: {**cell, "bytes": None, "path": None}, "column 'mask' holds no picture."),
+    ],
+)
+def test_a_damaged_cell_is_named_by_its_row(tmp_path: Path, change, message: str):
+    dataset = open_dataset("hf", "train", rewritten(as_parquet(tmp_path / "set", MASK), change))
+    with pytest.raises(DataError) as error:
+        dataset.mask("00000000")
+    assert str(error.value).startswith(f"{tmp_path / 'set'}/train, row 0: {message}")
+    assert (dataset.image("00000000") == PHOTO).all()
+
+
+def test_a_picture_beside_the_table_is_read(tmp_path: Path):
+    Image.fromarray(MASK).save(tmp_path / "beside.png")
+    beside = {"bytes": None, "path": str(tmp_path / "beside.png")}
+    dataset = open_dataset("hf", "train", rewritten(as_parquet(tmp_path / "set", MASK * 0), lambda _: beside))
+    assert (dataset.mask("00000000") == MASK).all()
+
+
+def test_text_that_is_not_utf_8_is_named(tmp_path: Path):
+    root = rewritten(as_parquet(tmp_path / "set", MASK), lambda cell: {"bytes": None, "path": "QQQQ"})
+    path = root / "data" / "train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"QQ\xff\xfe"))
+    with pytest.raises(DataError, match=r"set/train.*UnicodeDecodeError"):
+        open_dataset("hf", "train", root).mask("00000000")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"0": "stra\xdfe"}', "line 1 is not UTF-8"),
+        (b"[1, 2]", "expected a class name for each id"),
+        (b'{"0": ["a"]}', "expected a class name for each id"),
+        (b'{"a": "b"}', "ids do not count up from 0"),
+        (b'{"1": "b"}', "ids do not count up from 0"),
+        (b'{"0": "b"', "cannot be read as JSON"),
+        (100_000 * b"[", "cannot be read as JSON"),
+    ],
+)
+def test_class_names_beside_the_table_that_are_none_are_named(tmp_path: Path, content: bytes, message: str):
+    root = as_parquet(tmp_path / "set", MASK)
+    (root / "id2label.json").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        open_dataset("hf", "train", root)
+    assert str(error.value).startswith(f"{root / 'id2label.json'}: {message}")

@@ -139,7 +139,7 @@ def test_wrong_calls_are_named(tmp_path: Path):
     ):
         open_dataset("ade", "train", tmp_path)
     with pytest.raises(
-        UsageError, match=r"^Data set 'ade20k' needs the folder that it lies in; give it with --root\.$"
+        UsageError, match=r"^Data set 'ade20k' needs the folder that it lies in; give the folder of .*data\.root=FOLDER"
     ):
         open_dataset("ade20k", "train")
     with pytest.raises(UsageError, match=r"^Data set 'scenes' is drawn and lies in no folder, got the root "):

@@ -1,5 +1,6 @@
 """Which mask belongs to which image, and the sentence for every way in which that fails."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,9 @@ def test_a_list_file_keeps_its_order(tmp_path: Path):
 def test_a_missing_root_folder_or_list_file_is_named(tmp_path: Path):
     nowhere = tmp_path / "nowhere"
     assert (
-        refused(nowhere, plan()) == f"mine: there is no folder {nowhere}; give the folder of the data set with --root."
+        refused(nowhere, plan())
+        == f"mine: there is no folder {nowhere}; give the folder of the data set as its root (data.root=FOLDER, or "
+        "--root FOLDER of `d3s2 doctor`)."
     )
     assert refused(tmp_path, plan()) == (
         f"mine/train: there is no folder of images, expected {tmp_path / 'images'}; check the root and what was "
@@ -155,3 +158,52 @@ def test_an_unknown_split_or_kind_of_masks_lists_the_known(tmp_path: Path):
     make(tmp_path, "a")
     with pytest.raises(UsageError, match="Unknown kind of masks of mine 'raw': known are index"):
         pair_files(plan(), "train", tmp_path, masks="raw")
+
+
+@pytest.mark.parametrize(
+    "line", ["images/../images/a.jpg", "../mine/images/a.jpg", "images/a.jpg ../masks/a.png", "images/a.jpg\0"]
+)
+def test_a_line_that_leads_out_of_a_folder_is_named(tmp_path: Path, line: str):
+    make(tmp_path, "a")
+    draw(tmp_path.parent / "masks" / "a.png")
+    (tmp_path / "train.txt").write_text(f"{line}\n")
+    text = refused(tmp_path, plan(split=SplitFiles(lists=("train.txt",))))
+    assert text.startswith(f"mine/train: {tmp_path / 'train.txt'}, line 1: '{line}' leads out of a folder, expected a")
+
+
+@pytest.mark.parametrize(
+    "line", ["//", "/", ".", "images/", "images//", f"{5_000 * 'x'}.jpg a.png", "images/x.jpg y.png"]
+)
+def test_a_line_that_names_no_pair_is_named(tmp_path: Path, line: str):
+    make(tmp_path, "a")
+    (tmp_path / "train.txt").write_text(f"a\n{line}\n")
+    text = refused(tmp_path, plan(split=SplitFiles(lists=("train.txt",))))
+    assert text.startswith(f"mine/train: {tmp_path / 'train.txt'}, line 2: ")
+
+
+def test_two_slashes_are_one(tmp_path: Path):
+    make(tmp_path, "town/a")
+    (tmp_path / "train.txt").write_text("images//town//a.jpg\n")
+    listed = plan(split=SplitFiles(lists=("train.txt",)))
+    assert pair_files(listed, "train", tmp_path).dataset().ids == ("town__a",)
+
+
+def test_a_link_to_a_folder_above_is_not_followed_and_others_are(tmp_path: Path):
+    make(tmp_path, "town/a")
+    for side in ("images", "masks"):
+        (tmp_path / side / "town" / "again").symlink_to(tmp_path / side)
+        (tmp_path / "elsewhere" / side).mkdir(parents=True)
+        (tmp_path / side / "linked").symlink_to(tmp_path / "elsewhere" / side)
+    draw(tmp_path / "elsewhere" / "images" / "b.jpg")
+    draw(tmp_path / "elsewhere" / "masks" / "b.png")
+    assert pair_files(plan(), "train", tmp_path).dataset().ids == ("linked__b", "town__a")
+
+
+@pytest.mark.parametrize("stem", [b"stra\xdfe", b"a\nb"])
+def test_a_file_name_that_cannot_be_written_down_is_named(tmp_path: Path, stem: bytes):
+    make(tmp_path, "a")
+    (tmp_path / "images" / "a.jpg").rename(tmp_path / "images" / os.fsdecode(stem + b".jpg"))
+    text = refused(tmp_path, plan())
+    assert text.startswith("mine/train: the file name '")
+    assert text.endswith("holds a control character or is not UTF-8; rename it.")
+    text.encode()  # can be shown

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from d3s2.base.errors import ModelError, StoreError
+from d3s2.base.errors import ModelError, NumericError, StoreError
 from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import Pairs, load_pairs
 from d3s2.generator.compact.fit import FitSettings, draw_weights, fit_generator
@@ -70,6 +70,13 @@ def test_the_loss_falls(pairs: Pairs, tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=120, lr=2e-3, checkpoint_s=1e9)
     fit_generator(fresh(), pairs, settings, seed=0, checkpoint=tmp_path / "c.pt", device=CPU, progress=Told())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_ends_the_fit_with_its_step(pairs: Pairs, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=20, lr=1e30, checkpoint_s=1e9)
+    with pytest.raises(NumericError, match=r"^fit generator: the loss of step \d+ is .* lower .* \(lr is 1e\+30\)"):
+        fit_generator(fresh(), pairs, settings, seed=0, checkpoint=tmp_path / "c.pt", device=CPU)
+    assert not (tmp_path / "c.pt").exists()
 
 
 def test_a_checkpoint_of_another_shape_is_a_sentence(pairs: Pairs, tmp_path: Path) -> None:

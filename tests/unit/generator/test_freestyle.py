@@ -12,6 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.config import build
 from d3s2.base.errors import ModelError
+from d3s2.data.known.ade20k import SPACE as ADE20K
 from d3s2.data.label_space import IGNORE, LabelSpace
 from d3s2.generator.denoiser import Level
 from d3s2.generator.generator import GENERATORS, Generator
@@ -193,3 +194,25 @@ def test_checkpoint_that_is_missing_or_of_another_model_is_refused(folder: Path,
     save_file({"model.diffusion_model.out.2.bias": torch.zeros(4)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match="these weights do not fit the model that they should go into"):
         load(folder, checkpoint=str(tmp_path / "other.safetensors"))
+
+
+def said(generator: FreestyleGenerator, space: LabelSpace, name: str) -> str:
+    return generator.parts.tokenizer.decode(generator.class_tokens[space.names.index(name)]).replace(" ", "")
+
+
+def test_classes_of_ade20k_are_said_in_freestylenets_words(folder: Path) -> None:
+    generator = load(folder, ADE20K, words={"sky": "evening sky"})
+    assert [said(generator, ADE20K, name) for name in ("windowpane", "wall", "sky")] == ["window", "wall", "eveningsky"]
+    assert generator.as_record()["word_list"] == "ade20k"
+    plain = load(folder, ADE20K, word_list="names")
+    assert said(plain, ADE20K, "windowpane") == "windowpane"
+    assert "word_list" not in plain.as_record()
+    assert "word_list" not in load(folder).as_record()
+
+
+def test_word_list_that_lacks_a_class_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"word_list: 'ade20k' has no words for class 'old_tree' of street \(1 of 4 are"
+    ):
+        load(folder, word_list="ade20k")
+    assert load(folder, word_list="ade20k", words={"old_tree": "tree"}).word_list == "ade20k"

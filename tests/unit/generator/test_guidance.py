@@ -1,12 +1,14 @@
 """Guidance on a real tiny generator and a real tiny teacher."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from d3s2.base.errors import NumericError
 from d3s2.generator.compact.network import bind, flow_scheduler, new_generator
-from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.guidance import Refusals, Window, guide
+from d3s2.generator.denoiser import Denoiser, Level, Window
+from d3s2.generator.guidance import Refusals, guide
 from d3s2.generator.samplers import TimeTravel, ddim, initial_noise
 from d3s2.generator.schedules import levels_of
 from d3s2.nets.compact.unet import CompactUNet
@@ -29,8 +31,10 @@ def energy_of(teacher: CompactUNet, masks: torch.Tensor, clean: torch.Tensor) ->
     return segmentation_consistency(teacher((clean + 1) / 2).scores, masks)
 
 
-def scaled_square(scale: float, clean: torch.Tensor, level: Level) -> torch.Tensor:
-    return scale * clean.pow(2).sum(dim=(1, 2, 3))
+def scaled_sum(scale: float, clean: torch.Tensor, level: Level) -> torch.Tensor:
+    """Its gradient by the clean image is `scale` everywhere, times a sign that varies."""
+    signs = torch.where(torch.arange(clean.shape[-1]) % 3 > 0, 1.0, -1.0)
+    return (clean * signs * scale).sum(dim=(1, 2, 3))
 
 
 def noise() -> torch.Tensor:
@@ -123,6 +127,38 @@ def test_gradients_that_are_not_finite_are_never_applied_and_end_the_item_when_m
         guided(noise(), MIDDLE)
         with pytest.raises(NumericError, match=r"Item 'b': the guidance gradient was not finite at 3 steps, at most 2"):
             guided(noise(), MIDDLE)
+
+
+@pytest.mark.parametrize("mode", ["fast", "both"])
+def test_a_level_is_refused_once_however_many_gradients_it_takes(parts: tuple, mode: str) -> None:
+    denoiser, _, _ = parts
+    refusals = Refusals(("a", "b"), allowed=3)
+
+    def broken(clean: torch.Tensor, level: Level) -> torch.Tensor:
+        return clean.pow(2).sum(dim=(1, 2, 3)) * torch.tensor([1.0, float("inf")])
+
+    guided = guide(denoiser, broken, strength=0.1, mode=mode, inner_steps=4, refusals=refusals)
+    with torch.no_grad():
+        for _ in range(3):
+            guided(noise(), MIDDLE)
+        assert refusals.counts == [0, 3]
+        with pytest.raises(NumericError, match=r"Item 'b': the guidance gradient was not finite at 4 steps, at most 3"):
+            guided(noise(), MIDDLE)
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-15, 1e-22, 1e-36])
+@pytest.mark.parametrize("mode", ["fast", "full"])
+def test_a_gradient_of_any_size_gives_a_step_of_the_same_size(parts: tuple, scale: float, mode: str) -> None:
+    denoiser, _, _ = parts
+    with torch.no_grad():
+        clean = denoiser(noise(), MIDDLE)
+        own = (noise() - 0.5 * clean).pow(2).mean(dim=(1, 2, 3)).sqrt()
+        refusals = Refusals(("a", "b"))
+        moved = guide(denoiser, partial(scaled_sum, scale), strength=0.25, mode=mode, refusals=refusals)(
+            noise(), MIDDLE
+        )
+    torch.testing.assert_close((moved - clean).pow(2).mean(dim=(1, 2, 3)).sqrt(), 0.25 * own, rtol=1e-4, atol=0)
+    assert refusals.counts == [0, 0]
 
 
 def test_holding_changes_nothing_where_every_level_has_its_gradient(parts: tuple) -> None:

@@ -3,7 +3,9 @@ import torch
 
 from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
-from d3s2.generator.stable_diffusion.prompts import pixels_of, prompt_of, spoken
+from d3s2.data import ade20k, cocostuff
+from d3s2.data.label_space import LabelSpace
+from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, prompt_of, spoken, word_list
 
 WORDS = ("wall", "sky", "red lamp", "floor")
 PRESENT = {0: 500, 1: 300, 2: 3, 3: 90}
@@ -49,3 +51,23 @@ def test_names_are_spoken_without_signs_and_synonyms() -> None:
     assert spoken("traffic_light;signal", {}) == "traffic light"
     assert spoken("wall-brick", {}) == "wall brick"
     assert spoken("null", {"null": "background"}) == "background"
+
+
+@pytest.mark.parametrize(("name", "space"), [("ade20k", ade20k.SPACE), ("cocostuff", cocostuff.SPACE)])
+def test_every_class_of_a_known_data_set_has_words(name: str, space: LabelSpace) -> None:
+    words = word_list(name)
+    assert tuple(words) == space.names
+    assert all(text and text == text.strip().lower() for text in words.values())
+    assert list_for(space.names) == name
+    assert list_for(space.names[1:]) is None
+
+
+def test_words_are_those_that_freestylenet_was_fitted_with() -> None:
+    ade, coco = word_list("ade20k"), word_list("cocostuff")
+    assert [ade[name] for name in ("windowpane", "earth", "kitchen island", "crt screen", "step")] == [
+        "window", "ground", "kitchen", "screen", "stair",
+    ]  # fmt: skip
+    assert [coco[name] for name in ("person", "wall-brick", "floor-other", "window-blind", "wood")] == [
+        "person", "brick wall", "floor", "blind window", "wood",
+    ]  # fmt: skip
+    assert sum(spoken(name, {}) != text for name, text in ade.items()) == 19

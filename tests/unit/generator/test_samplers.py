@@ -1,15 +1,19 @@
+from itertools import pairwise
+
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, LCMScheduler, VQDiffusionScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, LCMScheduler, VQDiffusionScheduler
 from torch import Tensor
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.denoiser import Level
+from d3s2.generator.denoiser import Level, Window
+from d3s2.generator.guidance import guide
 from d3s2.generator.samplers import SAMPLERS, TimeTravel, ddim, dpm_solver_2m, initial_noise
 from d3s2.generator.schedules import levels_of
 
 FLOW = tuple(Level(alpha=1 - t, sigma=t, time=t) for t in (1.0, 0.75, 0.5, 0.25, 0.0))
+STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 X = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 TARGET = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 
@@ -36,7 +40,7 @@ def test_time_travel_repeats_the_steps_of_its_window_only() -> None:
         counting,
         X,
         FLOW,
-        travel=TimeTravel(3, 0.25, 0.75),
+        travel=TimeTravel(3, Window(noisiest=0.75, cleanest=0.5)),
         fresh_noise=lambda: torch.randn(X.shape, generator=noise),
     )
     assert seen == [1.0, 0.75, 0.75, 0.75, 0.5, 0.5, 0.5, 0.25]
@@ -54,6 +58,64 @@ def test_time_travel_puts_noise_of_the_right_spread_back() -> None:
         fresh_noise=lambda: torch.randn(many.shape, generator=rng),
     )
     assert abs(float(x.std()) - levels[1].sigma) < 0.01
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+@pytest.mark.parametrize("schedule", [FLOW, (Level(0.5, 0.5, 0.5), Level(0.9, 0.1, 0.1), Level(0.95, 0.05, 0.05))])
+def test_fresh_noise_leaves_as_much_as_the_level_has(eta: float, schedule: tuple[Level, ...]) -> None:
+    """The clean image is known to be 0, so that x is noise alone, of the deviation of its level."""
+    rng = torch.Generator().manual_seed(4)
+    x = schedule[0].sigma * torch.randn(1, 1, 300, 300, generator=rng)
+    for level, after in pairwise(schedule):
+        x = ddim(
+            lambda x, level: torch.zeros_like(x),
+            x,
+            (level, after),
+            eta=eta,
+            fresh_noise=lambda: torch.randn(1, 1, 300, 300, generator=rng),
+        )
+        assert float(x.std()) == pytest.approx(after.sigma, rel=0.02)
+
+
+def test_fresh_noise_is_that_of_the_posterior_of_gaussians() -> None:
+    """With eta = 1 a step draws x_s given x_t and x0; its variance by conditioning the joint one of x_s and x_t."""
+    level, after = Level(0.5, 0.5, 0.5), Level(0.9, 0.1, 0.1)
+    # x_s = alpha_s x0 + sigma_s e; x_t = a x_s + b e', so that x_t has its own level's noise
+    a = level.alpha / after.alpha
+    joint = torch.tensor([[after.sigma**2, a * after.sigma**2], [a * after.sigma**2, level.sigma**2]])
+    expected = float(joint[0, 0] - joint[0, 1] * joint[1, 0] / joint[1, 1]) ** 0.5
+    drawn = ddim(lambda x, _: x, torch.zeros_like(X), (level, after), eta=1.0, fresh_noise=lambda: torch.ones_like(X))
+    torch.testing.assert_close(drawn, torch.full_like(X, expected))
+    assert expected < after.sigma
+
+
+@pytest.mark.parametrize("window", [Window(0.5, 0.1), Window(0.9, 0.1), Window(1.0, 0.0)])
+@pytest.mark.parametrize("schedule", [FLOW, levels_of(DDIMScheduler(**STABLE_DIFFUSION), 20)])
+def test_time_travel_repeats_the_steps_that_guidance_of_the_same_window_guides(
+    window: Window, schedule: tuple[Level, ...]
+) -> None:
+    asked: list[float] = []
+    guided: list[float] = []
+
+    def counting(x: Tensor, level: Level) -> Tensor:
+        asked.append(level.time)
+        return exact(x, level)
+
+    def energy(clean: Tensor, level: Level) -> Tensor:
+        guided.append(level.time)
+        return clean.pow(2).sum(dim=(1, 2, 3))
+
+    rng = torch.Generator().manual_seed(1)
+    ddim(
+        guide(counting, energy, strength=0.1, window=window),
+        X,
+        schedule,
+        travel=TimeTravel(2, window),
+        fresh_noise=lambda: torch.randn(X.shape, generator=rng),
+    )
+    assert guided
+    assert {time for time in asked if asked.count(time) == 2} == set(guided)
+    assert all(guided.count(time) == 2 for time in guided)
 
 
 def test_drawing_without_fresh_noise_is_refused() -> None:

@@ -5,6 +5,8 @@ import torch
 
 from d3s2.base.errors import ConfigError, UsageError
 from d3s2.evaluation.students import num_workers, places_for
+from d3s2.pipeline.ablate import Grid
+from d3s2.pipeline.fit import precision_name
 from d3s2.recipes import load_run
 
 
@@ -53,3 +55,37 @@ def test_a_batch_that_does_not_divide_among_devices_is_a_sentence() -> None:
     asked = ["evaluate.train.batch=6", "evaluate.architectures=[compact-unet, {name: segformer-b0, batch: 4}]"]
     with pytest.raises(ConfigError, match=said):
         load_run("scenes", [*asked, "evaluate.devices_per_student=3"])
+
+
+def test_students_are_not_scored_on_the_split_that_they_learn_from() -> None:
+    with pytest.raises(
+        ConfigError, match=r"data\.train and data\.test are both 'train', so that students would be scored"
+    ):
+        load_run("scenes", ["data.test=train"])
+    with pytest.raises(ConfigError, match=r"name another split in data\.test"):
+        load_run("scenes", ["data.train=test"])
+    config = load_run("scenes", ["data.test=val"])
+    assert Grid(config, (), "test").split == "test"  # an ablation scores on a split of its own
+    with pytest.raises(UsageError, match=r"--split train is the split that students are trained on"):
+        Grid(config, (), "train")
+
+
+def test_the_revision_of_a_teacher_or_a_backbone_is_a_key() -> None:
+    words = ["teacher.source=some/net", "teacher.revision=0123abc", "generator.fit.autoencoder_revision=v1"]
+    words += ["evaluate.architectures=[{name: segformer-b0, backbone: nvidia/mit-b0, backbone_revision: main}]"]
+    config = load_run("scenes", words)
+    assert config.teacher.revision == "0123abc"
+    assert config.generator.fit.autoencoder_revision == "v1"
+    architecture = config.evaluate.architectures[0]
+    assert architecture.backbone_revision == "main"
+    assert architecture.protocol(config.evaluate.train) == config.evaluate.train
+    with pytest.raises(ConfigError, match=r"teacher\.revision are for a network that teacher\.source names"):
+        load_run("scenes", ["teacher.source=null", "teacher.revision=main"])
+
+
+def test_what_auto_means_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, cpu = load_run("scenes", []).evaluate.train, torch.device("cpu")
+    for flags, name in (("sse avx512_bf16", "bfloat16"), ("sse", "float32")):
+        monkeypatch.setattr("d3s2.base.runtime._cpu_flags", lambda flags=flags: flags)
+        assert precision_name(settings, cpu) == name
+    assert precision_name(settings.model_copy(update={"precision": "float16"}), cpu) == "float16"

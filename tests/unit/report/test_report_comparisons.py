@@ -1,5 +1,7 @@
 """Figures that compare sets show the numbers they are given, and are not drawn without what they compare."""
 
+import csv
+import io
 from dataclasses import replace
 
 import pytest
@@ -124,3 +126,18 @@ def test_the_page_shows_each_axis(results: Results) -> None:
     assert page.count("<h3>") == 2
     assert "scored on scenes/val" in page
     assert "<script" not in page
+
+
+def test_variants_with_dollars_are_no_mathematics(results: Results) -> None:
+    name = r"$\frac{"
+    rows = tuple(replace(row, variant=name) for row in varied(results).rows)
+    figure = axis_figure(replace(varied(results), rows=rows), "strength", UNET)
+    assert figure is not None
+    assert f">{name}<" in to_svg(figure)
+
+
+def test_an_ablations_csv_holds_no_formula(results: Results) -> None:
+    rows = tuple(replace(row, variant='=HYPERLINK("x")', overrides=("=1",)) for row in varied(results).rows)
+    lines = list(csv.DictReader(io.StringIO(ablation_csv(replace(varied(results), rows=rows)))))
+    assert lines[0]["variant"] == '\'=HYPERLINK("x")'
+    assert lines[0]["overrides"] == "'=1"

@@ -151,3 +151,16 @@ def test_cost_is_summed(content: ReportContent) -> None:
         ("report", "2.0 s", "–", ""),
         ("in all", "2 min", "1.5 GiB", ""),
     )
+
+
+@pytest.mark.parametrize("name", [r"$\frac{", "$x^2$", r"\$5$", "$$", "a $b"])
+def test_names_with_dollars_are_no_mathematics(content: ReportContent, results: Results, name: str) -> None:
+    of_set = f"runs/{name}/a"
+    rows = tuple(replace(row, student=name) for row in results.sets)
+    rows += tuple(replace(row, name=of_set if row.name == "all" else row.name) for row in results.sets)
+    named = replace(results, class_names=(name, *results.class_names[1:]), sets=rows)
+    shares = ClassFrequencies(named.class_names, {"all": (0.9, 0.5, 0.1, 0.01), of_set: (1.0, 0.4, 0.0, 0.0)})
+    page = render(replace(content, results=named, frequencies=shares))
+    texts = [text.strip() for text in Outline(page).texts]
+    assert texts.count(name) >= 6  # tables, and each figure of classes and of students
+    assert texts.count(of_set) > 3

@@ -84,7 +84,7 @@ def no_number(record: dict[str, Any]) -> None:
     [
         (drop, "key 'sets.1.items': field required; run `d3s2 evaluate` again."),
         (misspell, "key 'sets.0.mious': unexpected keyword argument; run `d3s2 evaluate` again."),
-        (as_text, "key 'sets.0.items': input should be a valid integer; run `d3s2 evaluate` again."),
+        (as_text, "key 'sets.0.items': input should be a valid integer, got '20'; run `d3s2 evaluate` again."),
         (
             per_cent,
             "set 'distilled' with student 'compact-unet' holds 46.0, expected every score as a share, 0 to 1.",
@@ -117,7 +117,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path, results: Results) -> 
     with pytest.raises(StoreError, match=r"results.json: there is no such file; `d3s2 evaluate` makes it\.$"):
         read_results(path)
     path.write_text('{"sets": [')
-    with pytest.raises(StoreError, match=r"results.json: invalid json.*; run `d3s2 evaluate` again\.$"):
+    with pytest.raises(StoreError, match=r"results.json: cannot be read .*; run `d3s2 evaluate` again\.$"):
         read_results(path)
 
 

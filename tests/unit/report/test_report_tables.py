@@ -99,3 +99,19 @@ def test_one_seed_has_no_deviation() -> None:
 def test_a_pipe_in_a_name_stays_in_its_cell(results: Results) -> None:
     table = class_table(replace(results, class_names=("a|b", "c", "d", "e")), "compact-unet")
     assert to_markdown(table).splitlines()[2].startswith("| a\\|b |")
+
+
+def test_csv_holds_no_formula(results: Results) -> None:
+    evil = "=cmd|' /C calc'!A0"
+    row = replace(results.sets[0], name=f"{evil}/x", student=f"+{evil}", failure=f"-{evil}")
+    text = results_csv(replace(results, sets=(row,), class_names=(evil, *results.class_names[1:])))
+    header, line = list(csv.reader(io.StringIO(text)))
+    assert not [cell for cell in (*header, *line) if cell.startswith(("=", "+", "-", "@"))]
+    assert f"'{evil}/x" in line
+
+
+def test_names_in_markdown_are_shown_and_not_read(results: Results) -> None:
+    row = replace(results.sets[0], name="runs/<b>[x](y)`", failure="*no*\n\n# memory")
+    text = to_markdown(results_table(replace(results, sets=(row,))))
+    assert r"runs/&lt;b&gt;\[x\](y)\`" in text
+    assert r"failed: \*no\* # memory." in text

@@ -41,7 +41,9 @@ def test_rows_survive_the_file_and_the_same_rows_give_the_same_bytes(tmp_path: P
 
 
 def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"records.parquet: cannot be read \(.*`d3s2 evaluate` writes it again\.$"):
+    with pytest.raises(
+        StoreError, match=r"records.parquet: there is no such file, .*`d3s2 evaluate` writes it again\.$"
+    ):
         read_student_rows(tmp_path / "records.parquet")
     (tmp_path / "other.parquet").write_bytes(b"not a table")
     with pytest.raises(StoreError, match=r"other\.parquet: cannot be read"):

@@ -1,5 +1,8 @@
 """Exports are read back by the tools that they are made for."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,10 @@ from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.export import export
 from d3s2.store.items import ItemFacts
+from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soft_from_bytes, soften
-from d3s2.store.writer import PROVENANCE, SetWriter
+from d3s2.store.writer import SetWriter
 
 SCENES = Scenes("test", 3, (32, 48))
 
@@ -24,7 +28,9 @@ def make(folder: Path, space: LabelSpace = SCENES.space, soft: bool = False) -> 
     for index, item_id in enumerate(SCENES.ids):
         label = SCENES.mask(item_id).copy()
         label[0] = IGNORE
-        opinion = soften(np.eye(space.num_classes)[SCENES.mask(item_id)].transpose(2, 0, 1)) if soft else None
+        opinion = (
+            soften(np.eye(space.num_classes)[SCENES.mask(item_id)].transpose(2, 0, 1), cell_px=8) if soft else None
+        )
         writer.write(item_id, SCENES.image(item_id), label, ItemFacts(f"s{index}", index, l_seg_after=0.5), opinion)
     writer.finish({key: {} for key in PROVENANCE} | {"name": "tiny"})
     return folder
@@ -116,3 +122,71 @@ def test_wrong_calls_are_named(tmp_path: Path) -> None:
         export(tmp_path / "set", tmp_path / "to", "coco")
     with pytest.raises(StoreError, match=r"set: is already there and not empty; choose another folder to export to\.$"):
         export(tmp_path / "set", tmp_path / "set", "hf")
+
+
+def test_a_link_is_no_folder_to_export_to(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    (tmp_path / "empty").mkdir()
+    for target in ("empty", "nowhere"):
+        (tmp_path / f"link-{target}").symlink_to(tmp_path / target)
+        with pytest.raises(StoreError, match=r"is a link; give the folder itself to export to\.$"):
+            export(tmp_path / "set", tmp_path / f"link-{target}", "hf")
+    with pytest.raises(StoreError, match=r"set: is already there and not empty; choose another folder"):
+        export(tmp_path / "set", tmp_path / "set", "hf")
+
+
+def test_a_folder_beside_the_export_is_the_users(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    (tmp_path / ".out.part").mkdir()
+    (tmp_path / ".out.part" / "precious").write_text("mine")
+    export(tmp_path / "set", tmp_path / "out", "ade20k")
+    assert (tmp_path / ".out.part" / "precious").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.part", "out", "set"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/out: cannot be written \("):
+        export(tmp_path / "set", tmp_path / "file" / "out", "hf")
+
+
+THREADS = """
+import os, sys
+from pathlib import Path
+import d3s2.store.export as module
+names = lambda: len(os.listdir("/proc/self/task"))
+before = names()
+module.export(Path(sys.argv[1]), Path(sys.argv[2]), "hf")
+print(names() - before)
+"""
+
+
+def test_no_thread_of_arrow_is_left_when_an_export_ends(tmp_path: Path) -> None:
+    # Such threads held Python objects while the interpreter ended, and aborted it in one of twelve cases.
+    if not Path("/proc/self/task").exists():
+        pytest.skip("no /proc here")
+    make(tmp_path / "set")
+    command = [sys.executable, "-c", THREADS, str(tmp_path / "set"), str(tmp_path / "out")]
+    found = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert found.stdout.strip() == "0"
+
+
+def test_cards_show_names_and_do_not_read_them(tmp_path: Path) -> None:
+    evil = "<img src=x>[a](b)|`"
+    space = LabelSpace(f"space # {evil}", (evil, *SCENES.space.names[1:]))
+    writer = SetWriter(tmp_path / "set", "digest", space)
+    item_id = SCENES.ids[0]
+    writer.write(item_id, SCENES.image(item_id), SCENES.mask(item_id), ItemFacts(item_id, 0))
+    writer.finish({**dict.fromkeys(PROVENANCE), "name": f"set\n# {evil}"})
+    export(tmp_path / "set", tmp_path / "hf", "hf")
+    export(tmp_path / "set", tmp_path / "ade20k", "ade20k")
+    shown = r"&lt;img src=x&gt;\[a\](b)\|\`"
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("set", "hf", "ade20k")]
+    assert all(f"# set # {shown}\n" in card for card in cards)
+    assert f"| 0 | {shown} |" in cards[0]
+    assert f"`space # {evil.replace('`', chr(39))}`" in cards[0]
+    assert not [card for card in cards if "<img" in card.replace(f"`space # {evil.replace('`', chr(39))}`", "")]
+    assert (tmp_path / "ade20k" / "classes.txt").read_text().splitlines()[0] == evil

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d3s2.base.errors import StoreError, UsageError
-from d3s2.store.soft import ERROR_BOUND, SoftLabels, soft_bytes, soft_from_bytes, soften
+from d3s2.recipes import load_run
+from d3s2.store.soft import ERROR_BOUND, SoftLabels, cell_px_for, soft_bytes, soft_from_bytes, soften
 
 
 def softmax(seed: int, shape: tuple[int, int, int], heat: float) -> np.ndarray:
@@ -58,9 +59,9 @@ def test_a_cell_takes_two_bytes_a_class() -> None:
 
 
 def test_the_bytes_are_the_same_and_read_back() -> None:
-    soft = soften(softmax(3, (18, 20, 30), 2))
+    soft = soften(softmax(3, (18, 20, 30), 2), cell_px=8)
     content = soft_bytes(soft)
-    assert all(soft_bytes(soften(softmax(3, (18, 20, 30), 2))) == content for _ in range(20))
+    assert all(soft_bytes(soften(softmax(3, (18, 20, 30), 2), cell_px=8)) == content for _ in range(20))
     again = soft_from_bytes(content, "x")
     assert (again.num_classes, again.cell_px) == (18, 8)
     assert (again.classes == soft.classes).all()
@@ -77,7 +78,7 @@ def test_what_is_no_distribution_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^Soft labels: the probabilities are not finite or sum to zero in a cell"):
         soften(np.zeros((3, 4, 4), dtype=np.float32))
     with pytest.raises(UsageError, match=r"^Soft labels: got 3 classes, num_top 0 and cell_px 8"):
-        soften(np.ones((3, 4, 4), dtype=np.float32), num_top=0)
+        soften(np.ones((3, 4, 4), dtype=np.float32), num_top=0, cell_px=8)
 
 
 def test_damaged_files_are_named() -> None:
@@ -89,3 +90,22 @@ def test_damaged_files_are_named() -> None:
     heavy = SoftLabels(soft.classes, np.full_like(soft.weights, 200), 5, 4)
     with pytest.raises(StoreError, match=r"^a.safetensors: holds a cell whose probabilities sum to more than one"):
         soft_from_bytes(soft_bytes(heavy), "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("size_px", "cell_px"),
+    [((64, 96), 1), ((24, 32), 1), ((128, 160), 2), ((192, 128), 2), ((512, 512), 8), ((512, 1024), 8)],
+)
+def test_cells_that_nobody_chose_suit_the_picture(size_px: tuple[int, int], cell_px: int) -> None:
+    assert cell_px_for(size_px) == cell_px
+    height, width = size_px
+    soft = soften(np.full((2, height, width), 0.5, dtype=np.float32))
+    assert (soft.cell_px, soft.classes.shape) == (cell_px, (2, -(-height // cell_px), -(-width // cell_px)))
+
+
+def test_a_recipe_that_asks_for_soft_labels_takes_cells_that_suit_its_size() -> None:
+    asked = load_run("scenes", ["synthesize.soft={}"]).synthesize.soft
+    assert asked is not None
+    assert asked.cell_px is None
+    small = softmax(0, (18, 64, 96), heat=3)
+    assert soften(small, asked.num_top, asked.cell_px).classes.shape == (asked.num_top, 64, 96)

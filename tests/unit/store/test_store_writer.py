@@ -11,9 +11,10 @@ from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.items import ItemFacts, item_id_for, items_bytes, read_items
+from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften
-from d3s2.store.writer import PROVENANCE, SetWriter
+from d3s2.store.writer import SetWriter
 
 SCENES = Scenes("train", 4, (32, 48))
 MANIFEST = dict.fromkeys(PROVENANCE) | {"name": "tiny", "cost": {"wall_s": 1.5}}
@@ -79,7 +80,7 @@ class FailingWriter(SetWriter):
                 super()._put(path, content)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                (path.parent / f".{path.name}.abc123.part").write_bytes(content[: len(content) // 2])
+                (path.parent / f".{path.name}.0123abcd.d3s2.part").write_bytes(content[: len(content) // 2])
             raise PowerCutError
         self.puts_left -= 1
         super()._put(path, content)
@@ -310,7 +311,7 @@ def test_a_folder_without_a_finished_set_says_what_it_is(tmp_path: Path) -> None
     with pytest.raises(StoreError, match=r"was not written by d3s2; give the folder of a distilled set\.$"):
         DistilledSet(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format": "d3s2-distilled-set", "format_version": 9}')
-    with pytest.raises(StoreError, match=r"is of format version 9, this d3s2 reads version 1"):
+    with pytest.raises(StoreError, match=r"is of format version 9, this d3s2 reads versions 1 to 2"):
         DistilledSet(tmp_path)
 
 

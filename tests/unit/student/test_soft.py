@@ -8,7 +8,7 @@ from d3s2.data.pairs import Pairs
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.trainable import SoftTargets, mean_cross_entropy, mean_soft_cross_entropy
 from d3s2.store.soft import SoftLabels, soften
-from d3s2.student.augment import Augmentation, augment
+from d3s2.student.augment import Augmentation, augment, draw_variation
 from d3s2.student.soft import SoftSource, soft_batch
 from d3s2.student.train import TrainSettings, train
 
@@ -21,6 +21,12 @@ def one_hot(mask: torch.Tensor, num_classes: int = 4) -> SoftLabels:
     return soften(F.one_hot(mask.long(), num_classes).permute(2, 0, 1).numpy().astype(np.float64), cell_px=4)
 
 
+def varied(masks: torch.Tensor, how: Augmentation, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """The masks moved, and the matrix that moved them."""
+    variation = draw_variation(len(masks), SIZE, how, generator)
+    return augment(torch.zeros(len(masks), 3, *SIZE), masks, variation)[1], variation.matrix
+
+
 def halves() -> torch.Tensor:
     masks = torch.zeros(5, *SIZE, dtype=torch.uint8)
     masks[:, :, 12:] = 2
@@ -29,23 +35,22 @@ def halves() -> torch.Tensor:
 
 def test_soft_labels_move_as_masks_do() -> None:
     masks = halves()
-    varied = augment(torch.zeros(5, 3, *SIZE), masks, Augmentation(), torch.Generator().manual_seed(4))
-    soft = soft_batch([one_hot(mask) for mask in masks], varied, 4)
+    moved, matrix = varied(masks, Augmentation(), torch.Generator().manual_seed(4))
+    soft = soft_batch([one_hot(mask) for mask in masks], moved, matrix, 4)
     assert soft.shape == (5, 4, *SIZE)
     torch.testing.assert_close(soft.sum(dim=1), torch.ones(5, *SIZE))
-    inside = varied.masks != 255
+    inside = moved != 255
     # the border between the halves is that of cells: bilinear, the more probable side is the mask's but for rounding
-    agrees = soft.argmax(dim=1)[inside] == varied.masks[inside]
+    agrees = soft.argmax(dim=1)[inside] == moved[inside]
     assert agrees.float().mean() > 0.98
-    assert len(varied.masks[inside].unique()) == 2
+    assert len(moved[inside].unique()) == 2
 
 
 def test_unmoved_soft_labels_are_those_of_the_cells() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(4, *SIZE, generator=generator).softmax(dim=0)
     soft = soften(probabilities.numpy(), num_top=4, cell_px=4)
-    varied = augment(torch.zeros(1, 3, *SIZE), torch.zeros(1, *SIZE, dtype=torch.uint8), STILL, generator)
-    brought = soft_batch([soft], varied, 4)[0]
+    brought = soft_batch([soft], *varied(torch.zeros(1, *SIZE, dtype=torch.uint8), STILL, generator), 4)[0]
     # the centre of a whole cell of 4 px lies between its four middle pixels
     cells = torch.from_numpy(soft.probabilities())[:, :, :6]
     middles = F.avg_pool2d(brought[:, 1:19, 1:25], 2, stride=4)
@@ -55,11 +60,11 @@ def test_unmoved_soft_labels_are_those_of_the_cells() -> None:
 def test_a_pair_without_soft_labels_teaches_its_mask() -> None:
     masks = halves()[:2]
     masks[:, :3] = 255
-    varied = augment(torch.zeros(2, 3, *SIZE), masks, STILL, torch.Generator())
-    soft = soft_batch([None, one_hot(halves()[0])], varied, 4)
+    moved, matrix = varied(masks, STILL, torch.Generator())
+    soft = soft_batch([None, one_hot(halves()[0])], moved, matrix, 4)
     scores = torch.randn(1, 4, *SIZE, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(
-        mean_soft_cross_entropy(scores, soft[:1], varied.masks[:1]), mean_cross_entropy(scores, varied.masks[:1])
+        mean_soft_cross_entropy(scores, soft[:1], moved[:1]), mean_cross_entropy(scores, moved[:1])
     )
 
 

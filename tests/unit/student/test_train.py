@@ -9,7 +9,7 @@ import torch
 from tiny_networks import tiny_network
 from torch import Tensor, nn
 
-from d3s2.base.errors import StoreError
+from d3s2.base.errors import NumericError, StoreError
 from d3s2.base.progress import Task
 from d3s2.data.pairs import Pairs
 from d3s2.nets.compact.unet import CompactUNet
@@ -116,6 +116,15 @@ def test_a_batch_in_parts_gives_the_gradient_of_the_whole() -> None:
         for ours, whole in zip(net.parameters(), nets[0].parameters(), strict=True):
             assert ours.grad is not None
             torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_step() -> None:
+    net = fresh("compact-unet")
+    settings = TrainSettings(iterations=20, batch=2, lr=1e30)
+    with pytest.raises(
+        NumericError, match=r"^student 1: the loss of step \d+ is .*, expected a finite .* \(lr is 1e\+30\)"
+    ):
+        train(net, pairs(), settings, seed=0, device=CPU, label="student 1")
 
 
 def test_the_protocol_reaches_the_optimiser() -> None:

@@ -83,7 +83,7 @@ def test_an_unknown_layer_is_named_with_the_known_ones(teacher: CompactUNet) -> 
 
 def test_a_damaged_bank_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bank.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match=r"bank.safetensors: the feature bank cannot be read .* delete it"):
+    with pytest.raises(ModelError, match=r"bank.safetensors: cannot be read as a feature bank .*delete it"):
         load_bank(tmp_path / "bank.safetensors", {})
 
 
@@ -92,5 +92,43 @@ def test_a_bank_without_losses_is_refused(teacher: CompactUNet, tmp_path: Path) 
     save_bank(gather_bank(teacher, batches(), ["up1"], {}), path)
     kept = {key: tensor for key, tensor in load_file(path).items() if key != "losses"}
     save_file(kept, path, metadata={})
-    with pytest.raises(ModelError, match=r"bank.safetensors: this feature bank holds no losses by class; delete it"):
+    with pytest.raises(
+        ModelError, match=r"bank.safetensors: is a damaged feature bank .*losses. is missing.; delete it"
+    ):
         load_bank(path, {})
+
+
+def test_the_bytes_of_a_bank_do_not_depend_on_the_run(teacher: CompactUNet, tmp_path: Path) -> None:
+    bank = gather_bank(teacher, batches(), ["up1"], {f"key {number}": str(number) for number in range(8)})
+    written = set()
+    for number in range(10):  # the library keeps the entries of the metadata in an order of its own each time
+        save_bank(bank, tmp_path / f"{number}.safetensors")
+        written.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"std/a": None}, "'std/a' is missing"),
+        ({"more/a": torch.zeros(2)}, "'more/a' belongs to no layer"),
+        (
+            {"mean/a": torch.zeros(3, 2, dtype=torch.float64)},
+            "'mean/a' is torch.float64 [3, 2], expected torch.float32",
+        ),
+        ({"mean/a": torch.zeros(4, 2)}, "the tables of layer 'a' differ in shape"),
+        ({"weight/a": torch.full((3,), torch.inf)}, "a weight of layer 'a' is negative or not finite"),
+        (
+            {"mean/a": torch.full((3, 2), torch.nan), "weight/a": torch.full((3,), 2.0)},
+            "a mean of layer 'a' is not finite",
+        ),
+        ({"losses": torch.full((3,), -1.0)}, "a mean loss is negative or infinite"),
+    ],
+)
+def test_a_bank_of_other_tensors_is_named(tmp_path: Path, change: dict[str, torch.Tensor | None], problem: str) -> None:
+    tensors = {"mean/a": torch.zeros(3, 2), "std/a": torch.zeros(3, 2), "weight/a": torch.ones(3)}
+    content = {**tensors, "losses": torch.zeros(3), **change}
+    save_file({name: tensor for name, tensor in content.items() if tensor is not None}, tmp_path / "b.safetensors")
+    with pytest.raises(ModelError) as caught:
+        load_bank(tmp_path / "b.safetensors", {})
+    assert problem in str(caught.value)

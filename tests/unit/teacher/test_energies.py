@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from d3s2.teacher.energies import class_shares, class_statistics, feature_matching, segmentation_consistency
 
@@ -108,3 +109,99 @@ def test_gradients_agree_with_finite_differences() -> None:
     means, deviations = torch.randn(4, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64)
     match = lambda f: feature_matching({"a": f}, masks, {"a": means}, {"a": deviations})  # noqa: E731
     assert torch.autograd.gradcheck(match, features)
+
+
+def far_features(mean: float, classes_apart: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of deviation 0.1 around `mean`, around means of their own for each class; masks twice as fine."""
+    rng = torch.Generator().manual_seed(5)
+    masks = torch.randint(0, 4, (2, 16, 24), generator=rng, dtype=torch.uint8)
+    masks[0, :, :12], masks[1, 0] = 1, 255
+    shift = masks[:, None, ::2, ::2].float().clamp(max=3) * classes_apart
+    return mean + shift + 0.1 * torch.randn(2, 5, 8, 12, generator=rng), masks
+
+
+def naive_statistics(features: torch.Tensor, mask: torch.Tensor, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation over the cells of a class, each cell by the share that the class covers."""
+    cells = [(y, x) for y in range(features.shape[1]) for x in range(features.shape[2])]
+    blocks = [mask[2 * y : 2 * y + 2, 2 * x : 2 * x + 2] == c for y, x in cells]
+    weights = [block.double().mean() for block in blocks]
+    values = [features[:, y, x] for y, x in cells]
+    mean = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    variance = sum(w * (v - mean) ** 2 for w, v in zip(weights, values, strict=True)) / sum(weights)
+    return mean, variance.sqrt()
+
+
+def naive_matching(
+    features: torch.Tensor, masks: torch.Tensor, means: torch.Tensor, stds: torch.Tensor
+) -> torch.Tensor:
+    items = []
+    for item in range(len(masks)):
+        found = []
+        for c in range(4):
+            mean, std = naive_statistics(features[item], masks[item], c)
+            found.append((((mean - means[c]) ** 2 + (std - stds[c]) ** 2) / stds[c] ** 2).mean())
+        items.append(torch.stack(found).mean())
+    return torch.stack(items)
+
+
+@pytest.mark.parametrize(("mean", "classes_apart"), [(0.0, 0.0), (100.0, 0.0), (1000.0, 0.0), (100.0, 10.0)])
+def test_features_far_from_zero_lose_neither_value_nor_gradient(mean: float, classes_apart: float) -> None:
+    features, masks = far_features(mean, classes_apart)
+    pairs = [naive_statistics(features[0].double(), masks[0], c) for c in range(4)]
+    # of about the size of what float32 keeps of the features, so that neither term hides the other
+    means = torch.stack([pair[0] for pair in pairs]) + 0.05
+    stds = torch.stack([pair[1] for pair in pairs]) * 1.3
+    exact = features.double().requires_grad_(True)
+    expected = naive_matching(exact, masks, means, stds)
+    (slope,) = torch.autograd.grad(expected.sum(), exact)
+
+    ours = features.requires_grad_(True)
+    found = feature_matching({"a": ours}, masks, {"a": means.float()}, {"a": stds.float()})
+    (found_slope,) = torch.autograd.grad(found.sum(), ours)
+    # a float32 of 1000 is known to 6e-5, a two-thousandth of the deviation; the floor adds 1e-6 to variances of 0.01
+    tolerance = 2e-3 if mean == 1000 else 5e-4
+    torch.testing.assert_close(found.detach().double(), expected.detach(), rtol=tolerance, atol=0)
+    off = (found_slope.double() - slope).norm() / slope.norm()
+    assert float(off) < tolerance
+
+
+@pytest.mark.parametrize("mean", [0.0, 100.0, 1000.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-2])
+def test_an_image_against_its_own_statistics_scores_nothing(mean: float, scale: float) -> None:
+    features, masks = far_features(mean)
+    features = (features[:1] - mean) * scale + mean
+    pairs = [naive_statistics(features[0].double(), masks[0], c) for c in range(4)]
+    means, stds = (torch.stack(half).float() for half in zip(*pairs, strict=True))
+    found = feature_matching({"a": features}, masks[:1], {"a": means}, {"a": stds})
+    assert float(found) < 1e-6 + (mean * 1e-7 / (0.1 * scale)) ** 2
+
+
+class Largest(TorchDispatchMode):
+    """Keeps the number of elements of the largest tensor that any operation made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.elements = max(self.elements, out.numel())
+        return out
+
+
+def test_memory_is_that_of_the_features_and_not_that_times_the_classes() -> None:
+    rng = torch.Generator().manual_seed(6)
+    features = torch.randn(2, 64, 16, 16, generator=rng, requires_grad=True)
+    masks = torch.arange(32, dtype=torch.uint8).repeat_interleave(8).reshape(1, 16, 16).repeat(2, 1, 1)
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    means, stds = torch.zeros(32, 64), torch.ones(32, 64)
+    with Largest() as largest, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        feature_matching({"a": features}, masks, {"a": means}, {"a": stds}).sum().backward()
+    assert largest.elements <= features.numel()
+    assert sum(kept) < 8 * features.numel()

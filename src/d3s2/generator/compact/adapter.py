@@ -1,6 +1,7 @@
 """The compact generator behind the seam of all generators: its latent is the image in -1..1, or an autoencoder's."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError
 from d3s2.base.files import sha256_file
+from d3s2.base.revisions import Revision, commits_of
 from d3s2.base.weights import sha256_weights
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.autoencoders import Autoencoder, decode, load_autoencoder, pixels_per_cell
@@ -27,10 +29,12 @@ class CompactSettings(SourceSettings):
         model: the folder that `d3s2 fit` wrote.
         tiny_decoder: of a generator fitted on latents: hub id or folder of an AutoencoderTiny of the same latents,
             which decodes for guidance; the final image still comes from the autoencoder in the folder.
+        tiny_decoder_revision: commit, tag or branch of `tiny_decoder`, where that is a hub id.
     """
 
     model: Path
     tiny_decoder: str | None = None
+    tiny_decoder_revision: Revision | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class CompactAdapter:
         source: the folder it came from; None for one that was never stored.
         autoencoder: whose latents it was fitted on; None for pixels, where the latent is the image in -1..1.
         tiny: decodes for guidance, where there is one.
+        commits: part -> commit of the hub's repository that it came from.
     """
 
     model: CompactGenerator
@@ -50,6 +55,7 @@ class CompactAdapter:
     source: Path | None = None
     autoencoder: Autoencoder | None = None
     tiny: AutoencoderTiny | None = None
+    commits: Mapping[str, str] = field(default_factory=dict)
 
     def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
         return self.model.latent_shape(size_px)
@@ -67,7 +73,12 @@ class CompactAdapter:
         digests = {} if self.source is None else _digests(self.source)
         if self.tiny is not None:
             digests["tiny_decoder"] = sha256_weights(self.tiny)
-        return {"kind": "compact", "model": str(self.source) if self.source else None, "weights_sha256": digests}
+        return {
+            "kind": "compact",
+            "model": str(self.source) if self.source else None,
+            "commits": dict(self.commits),
+            "weights_sha256": digests,
+        }
 
 
 def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.device) -> CompactAdapter:
@@ -84,13 +95,15 @@ def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.dev
     autoencoder = load_autoencoder(str(settings.model / AUTOENCODER), None, settings).to(device)
     if settings.tiny_decoder is None:
         return CompactAdapter(model, scheduler, settings.model, autoencoder)
-    tiny = load_part(AutoencoderTiny, settings.tiny_decoder, None, settings).to(device)
+    revision = settings.tiny_decoder_revision
+    tiny = load_part(AutoencoderTiny, settings.tiny_decoder, None, settings, revision=revision).to(device)
     if _grid(tiny) != _grid(autoencoder):
         raise ModelError(
             f"{settings.tiny_decoder}: decodes latents of {_grid(tiny)} (channels, px a cell), the generator's have "
             f"{_grid(autoencoder)}; take the tiny autoencoder that was made for this one."
         )
-    return CompactAdapter(model, scheduler, settings.model, autoencoder, tiny)
+    commits = commits_of(tiny_decoder=(settings.tiny_decoder, revision))
+    return CompactAdapter(model, scheduler, settings.model, autoencoder, tiny, commits)
 
 
 def _digests(folder: Path) -> dict[str, str]:

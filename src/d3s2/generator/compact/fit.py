@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from d3s2.base.checkpoint import Checkpoint
+from d3s2.base.finite import require_finite_loss
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
@@ -66,6 +67,7 @@ WARMUP_STEPS = 100
 MAX_GRADIENT_NORM = 1.0
 LOSS_MEMORY = 0.98
 MASKS_AT_ONCE = 256
+LABEL = "fit generator"
 Preview = Callable[[CompactGenerator, int], None]
 
 
@@ -92,6 +94,9 @@ def fit_generator(
         preview: called with the averaged model and the step at each checkpoint.
         autoencoder: on whose latents the model is fitted, made anew at every step; None fits on pixels in -1..1.
 
+    Raises:
+        NumericError: a loss that is not finite.
+
     Source: arXiv 2210.02747 (flow matching), 2403.03206 (logit-normal times), 2511.13720 (x0 with velocity loss).
     """
     model.to(device).train()
@@ -101,22 +106,23 @@ def fit_generator(
     state = Checkpoint(checkpoint, {"model": model, "ema": ema, "optimiser": optimiser, "rate": rate})
     first, spent_s = state.load(device)
     if first:
-        progress.say(f"fit generator: goes on from step {first} of {settings.steps}")
+        progress.say(f"{LABEL}: goes on from step {first} of {settings.steps}")
     weights = draw_weights(pairs, model.num_classes, settings.rare_boost) if settings.rare_boost > 0 else None
     drawn, ahead = tee(_draws(len(pairs), weights, settings, seed, first))
     batches = pairs.batches(positions for positions, _ in ahead)
     began = saved_at = clock.monotonic()
     smooth_loss = None
-    with progress.task("fit generator", settings.steps, done=first) as task:
+    with progress.task(LABEL, settings.steps, done=first) as task:
         for step, (_, rng), batch in zip(range(first, settings.steps), drawn, batches, strict=True):
             loss = _velocity_loss(model, batch, settings, rng, device, autocast, autoencoder)
+            value = float(loss.detach())
+            require_finite_loss(value, LABEL, step + 1, settings.lr)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
             optimiser.step()
             rate.step()
             ema.step(model.parameters())
-            value = float(loss.detach())
             smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
             task.advance(note=f"loss {smooth_loss:.3f}")
             if clock.monotonic() - saved_at > settings.checkpoint_s:

@@ -11,23 +11,28 @@ Source: flow matching (arXiv 2210.02747), x0-prediction on patches (arXiv 2511.1
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, UInt8
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
+from d3s2.base.files import writing_files
+from d3s2.base.records import read_record
 from d3s2.base.seeds import seed_for
+from d3s2.base.weights import require_finite
 from d3s2.generator.autoencoders import Autoencoder
 from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator.names import HEAD_CHANNELS, NORM_GROUPS
+from d3s2.generator.parts import loading, require_all_weights
 
-NORM_GROUPS = 16
-HEAD_CHANNELS = 32
+FIT_AGAIN = "get the folder again, or make one with `d3s2 fit`"
 REFINE_CHANNELS = 16
 AUTOENCODER = "autoencoder"  # folder of a copy of it, inside that of a generator fitted on its latents
 TIME_SCALE = 1000.0  # the U-Net's sinusoidal embedding is made for times of 0..1000
@@ -114,6 +119,35 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
 
 
+Channels = Annotated[int, Field(ge=HEAD_CHANNELS, le=8192, multiple_of=HEAD_CHANNELS)]
+
+
+class ShapeRecord(BaseModel):
+    """What config.json of a compact generator says; the bounds are far beyond what anyone fits."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    class_name: Literal["CompactGenerator"] = Field(alias="_class_name")
+    num_classes: Annotated[int, Field(ge=1, le=255)]
+    image_channels: Annotated[int, Field(ge=1, le=256)] = 3
+    pack: Annotated[int, Field(ge=1, le=64)] = 4
+    channels: Annotated[
+        tuple[Annotated[int, Field(ge=32, le=8192, multiple_of=32)], ...], Field(min_length=1, max_length=8)
+    ]
+    layers: Annotated[int, Field(ge=1, le=16)] = 1
+    mask_channels: Annotated[int, Field(ge=1, le=1024)] = 8
+    cell: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class ScheduleRecord(BaseModel):
+    """What scheduler_config.json says, as far as its size is concerned."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+    num_train_timesteps: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    shift: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
 def new_generator(seed: int, **shape: Any) -> CompactGenerator:
     """A freshly initialised model from a seed; `shape` are the arguments of `CompactGenerator`."""
     with torch.random.fork_rng(devices=[]):
@@ -163,23 +197,39 @@ def save_generator(
     model: CompactGenerator, folder: Path, half: bool = False, autoencoder: Autoencoder | None = None
 ) -> None:
     """Writes weights (safetensors), config, scheduler and a copy of the autoencoder as a folder; `half`: float16."""
-    stored = {folder: model} if autoencoder is None else {folder: model, folder / AUTOENCODER: autoencoder}
-    for place, network in stored.items():
-        copied = deepcopy(network)
-        (copied.half() if half else copied).save_pretrained(place)
-    flow_scheduler().save_pretrained(folder / "scheduler")
+    with writing_files(folder, last="config.json") as scratch:
+        stored = {scratch: model} if autoencoder is None else {scratch: model, scratch / AUTOENCODER: autoencoder}
+        for place, network in stored.items():
+            copied = deepcopy(network)
+            (copied.half() if half else copied).save_pretrained(place)
+        flow_scheduler().save_pretrained(scratch / "scheduler")
 
 
 def load_generator(folder: Path, num_classes: int) -> tuple[CompactGenerator, FlowMatchEulerDiscreteScheduler]:
     """The model in float32 and its scheduler; raises ModelError where the folder or its classes do not fit."""
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no compact generator here; make one with `d3s2 fit`.")
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn before they are replaced
-        model: Any = CompactGenerator.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    read_record(folder / "config.json", ShapeRecord, FIT_AGAIN, ModelError)
+    with loading(folder, "a compact generator", FIT_AGAIN), torch.random.fork_rng(devices=[]):
+        # fresh weights may be drawn before they are replaced
+        model, info = CompactGenerator.from_pretrained(
+            folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    require_all_weights(info, folder, "a compact generator")
+    require_finite(model, folder, FIT_AGAIN)
     if model.num_classes != num_classes:
         raise ModelError(
             f"{folder}: this generator was fitted for {model.num_classes} classes, the data set has {num_classes}; "
             "fit one on this data set."
         )
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
-    return model.eval().requires_grad_(False), scheduler
+    return model.eval().requires_grad_(False), _load_scheduler(folder / "scheduler")
+
+
+def _load_scheduler(folder: Path) -> FlowMatchEulerDiscreteScheduler:
+    read_record(folder / "scheduler_config.json", ScheduleRecord, FIT_AGAIN, ModelError)
+    with loading(folder, "a schedule of flow matching", FIT_AGAIN):
+        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, local_files_only=True)
+        scheduler.set_timesteps(sigmas=[1.0, 0.5])  # settings of wrong types show here only
+        if not scheduler.sigmas.isfinite().all():
+            raise ValueError("its levels of noise are not finite")
+    return scheduler

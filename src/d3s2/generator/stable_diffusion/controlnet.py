@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.revisions import Revision, commits_of
 from d3s2.base.seeds import seed_for
 from d3s2.base.weights import sha256_weights
 from d3s2.data.label_space import LabelSpace
@@ -32,6 +33,7 @@ class ControlNetSettings(StableDiffusionSettings):
 
     Args:
         controlnet: hub id or folder.
+        controlnet_revision: commit, tag or branch of `controlnet`, where that is a hub id.
         controlnet_subfolder: where the ControlNet lies inside it.
         palette: a name in `PALETTES`, or 'label-space'; None takes the one that a known checkpoint was fitted with.
         class_names: class of the label space -> class of the palette, for names that differ.
@@ -45,6 +47,7 @@ class ControlNetSettings(StableDiffusionSettings):
     """
 
     controlnet: str
+    controlnet_revision: Revision | None = None
     controlnet_subfolder: str | None = None
     palette: str | None = None
     class_names: Mapping[str, str] = {}
@@ -54,6 +57,10 @@ class ControlNetSettings(StableDiffusionSettings):
     words: Mapping[str, str] = {}
     rarity: tuple[float, ...] | None = None
     conditioning_scale: float = Field(1.0, ge=0)
+
+    @property
+    def commits(self) -> dict[str, str]:
+        return super().commits | commits_of(controlnet=(self.controlnet, self.controlnet_revision))
 
     @field_validator("template")
     @classmethod
@@ -127,6 +134,7 @@ class ControlNetGenerator:
         return {
             "kind": "controlnet",
             "settings": self.settings.model_dump(mode="json"),
+            "commits": self.settings.commits,
             "weights_sha256": {**self.parts.weight_digests(), "controlnet": sha256_weights(self.controlnet)},
         }
 
@@ -216,7 +224,14 @@ def _assembled(
 
 
 def _stored(settings: ControlNetSettings, dtype: torch.dtype) -> ControlNetModel:
-    return load_part(ControlNetModel, settings.controlnet, settings.controlnet_subfolder, settings, dtype)
+    return load_part(
+        ControlNetModel,
+        settings.controlnet,
+        settings.controlnet_subfolder,
+        settings,
+        dtype,
+        settings.controlnet_revision,
+    )
 
 
 def _new(unet: UNet2DConditionModel, seed: int) -> ControlNetModel:

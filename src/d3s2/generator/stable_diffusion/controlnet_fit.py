@@ -13,12 +13,10 @@ its rows: the numbers depend on no resume and, but for the order of sums, on no 
 Source: arXiv 2302.05543 (ControlNet), 2202.00512 appendix D (v).
 """
 
-import math
 import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
 from itertools import tee
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_constant_schedule_with_warmup
 from jaxtyping import Bool, Float, Int
@@ -34,7 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.base.checkpoint import Checkpoint
-from d3s2.base.errors import ModelError, NumericError, UsageError
+from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.finite import require_finite_loss
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.data.pairs import Pairs, PairSource, to_unit
@@ -42,7 +40,6 @@ from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, pred
 
 PRECISIONS: dict[torch.dtype | None, str] = {None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 MAX_GRADIENT_NORM = 1.0
-LONGEST_WAIT = timedelta(days=7)  # of other processes, while the first one fits the teacher or draws a preview
 LOSS_MEMORY = 0.98
 LABEL = "fit controlnet"
 Preview = Callable[[int], None]
@@ -136,7 +133,7 @@ def fit_controlnet(
     with progress.task(LABEL, settings.steps, done=first) as task:
         for step, (_, draw), batch in zip(range(first + 1, settings.steps + 1), drawn, batches, strict=True):
             value = learner.step(batch, draw)
-            _require_finite(value, step)
+            require_finite_loss(value, LABEL, step, settings.lr)
             smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
             task.advance(note=f"loss {smooth_loss:.3f}")
             if accelerator.is_main_process and clock.monotonic() - saved_at > settings.checkpoint_s:
@@ -252,7 +249,6 @@ def _accelerator(device: torch.device, autocast: torch.dtype | None, accumulate:
         mixed_precision=PRECISIONS[autocast],
         gradient_accumulation_steps=accumulate,
         device_placement=False,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
 
 
@@ -285,11 +281,3 @@ def _draws(
             noise=torch.randn(settings.batch, *shape, generator=rng),
         )
         yield chosen[rows].tolist(), draw.rows(rows)
-
-
-def _require_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise NumericError(
-            f"{LABEL}: the loss of step {step} is {loss}; lower generator.tune.lr and repeat the call, which goes on "
-            "from the last checkpoint."
-        )

@@ -7,20 +7,21 @@ than the text encoder reads at once they go in chunks, a class never over two of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, Int, UInt8
-from safetensors.torch import load_file
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
+from d3s2.base.files import regular_size
+from d3s2.base.tensors import MAX_FILE_BYTES, read_tensors
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, StableDiffusionSettings, load_stable_diffusion
-from d3s2.generator.stable_diffusion.prompts import pixels_of, spoken
+from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
     NO_ONE,
@@ -41,11 +42,14 @@ class FreestyleSettings(StableDiffusionSettings):
             `model`; None where `model` itself is a fitted pipeline.
         negative_prompt: what classifier-free guidance leads away from.
         words: class -> what the prompt says for it, where its name says little.
+        word_list: the words that FreestyleNet was fine-tuned on, those of 'ade20k' or 'cocostuff', or 'names' for the
+            class names themselves; 'auto' takes the list that is of exactly the data set's classes. `words` go first.
     """
 
     checkpoint: Path | None = None
     negative_prompt: str = ""
     words: Mapping[str, str] = {}
+    word_list: Literal["auto", "names", "ade20k", "cocostuff"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -67,13 +71,15 @@ class FreestyleGenerator:
 
     Args:
         parts: of Stable Diffusion; the U-Net's attention processors are rectified ones.
-        class_tokens: token ids of each class's name, by train id.
+        class_tokens: token ids of each class's words, by train id.
         settings: as it was loaded.
+        word_list: the list that the words are of; None for the class names.
     """
 
     parts: StableDiffusion
     class_tokens: tuple[tuple[int, ...], ...]
     settings: FreestyleSettings
+    word_list: str | None = None
 
     @property
     def scheduler(self) -> SchedulerMixin:
@@ -129,7 +135,9 @@ class FreestyleGenerator:
         return {
             "kind": "freestyle",
             "settings": self.settings.model_dump(mode="json"),
+            "commits": self.settings.commits,
             "weights_sha256": self.parts.weight_digests(),
+            **({} if self.word_list is None else {"word_list": self.word_list}),
         }
 
 
@@ -144,8 +152,26 @@ def load_freestyle(settings: FreestyleSettings, space: LabelSpace, device: torch
     if settings.checkpoint is not None:
         _take_weights(parts, settings.checkpoint)
     parts.unet.set_attn_processor(RectifiedAttention())
-    class_tokens = tuple(_tokens_of(spoken(name, settings.words), parts) for name in space.names)
-    return FreestyleGenerator(parts, class_tokens, settings)
+    listed = _listed(settings, space)
+    words = {**(word_list(listed) if listed else {}), **settings.words}
+    class_tokens = tuple(_tokens_of(spoken(name, words), parts) for name in space.names)
+    return FreestyleGenerator(parts, class_tokens, settings, listed)
+
+
+def _listed(settings: FreestyleSettings, space: LabelSpace) -> str | None:
+    """The word list of a label space; raises ModelError where one was asked for that lacks a class."""
+    if settings.word_list == "auto":
+        return list_for(space.names)
+    if settings.word_list == "names":
+        return None
+    missing = [name for name in space.names if name not in {**word_list(settings.word_list), **settings.words}]
+    if missing:
+        raise ModelError(
+            f"generator.settings.word_list: '{settings.word_list}' has no words for class '{missing[0]}' of "
+            f"{space.name} ({len(missing)} of {space.num_classes} are missing); give them in "
+            "generator.settings.words, or set word_list to names."
+        )
+    return settings.word_list
 
 
 def _tokens_of(text: str, parts: StableDiffusion) -> tuple[int, ...]:
@@ -196,7 +222,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path}: there is no such checkpoint; FreestyleNet's are linked from its repository's README."
         )
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return read_tensors(path, "weights in safetensors", "get the file again", ModelError)[0]
+    regular_size(path, "a checkpoint of torch", MAX_FILE_BYTES, ModelError)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
@@ -205,4 +232,7 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"({' '.join(str(error).split())[:120]}); on a machine where that is safe, store "
             "torch.load(path, weights_only=False)['state_dict'] with safetensors, and give that file."
         ) from None
-    return content.get("state_dict", content)
+    weights = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise ModelError(f"{path}: holds no weights by name, expected a state_dict; get the file again.")
+    return weights

@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.errors import ModelError
+from d3s2.base.revisions import Revision, commits_of
 from d3s2.base.weights import sha256_weights
 from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
 from d3s2.generator.denoiser import Denoiser, Level
@@ -42,16 +43,27 @@ class StableDiffusionSettings(SourceSettings):
 
     Args:
         model: hub id or folder of a Stable Diffusion 1.x or 2.x pipeline.
+        revision: commit, tag or branch of `model`, where that is a hub id; None is its main branch.
         tiny_decoder: hub id or folder of an AutoencoderTiny, which decodes for guidance; the full autoencoder still
             decodes the final image. The full one's decode and its gradient cost more than the diffusion network.
+        tiny_decoder_revision: of `tiny_decoder`, as `revision`.
         schedule: how steps are spaced over the noise levels; 'dpm-solver' goes with that sampler.
         compute: how the networks run.
     """
 
     model: str
+    revision: Revision | None = None
     tiny_decoder: str | None = None
+    tiny_decoder_revision: Revision | None = None
     schedule: Literal["ddim", "dpm-solver"] = "ddim"
     compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def commits(self) -> dict[str, str]:
+        """Part -> commit of the hub's repository that it came from, for a manifest."""
+        return commits_of(
+            model=(self.model, self.revision), tiny_decoder=(self.tiny_decoder, self.tiny_decoder_revision)
+        )
 
 
 @dataclass(frozen=True)
@@ -154,15 +166,17 @@ def clean_of(
 
 def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.device) -> StableDiffusion:
     """The parts in `settings.model`; raises ModelError where one is missing or they do not fit together."""
-    compute, dtype = settings.compute, DTYPES[settings.compute.dtype]
-    unet = load_part(UNet2DConditionModel, settings.model, "unet", settings, dtype)
+    compute, dtype, revision = settings.compute, DTYPES[settings.compute.dtype], settings.revision
+    unet = load_part(UNet2DConditionModel, settings.model, "unet", settings, dtype, revision)
     if unet.config.addition_embed_type is not None:
         raise ModelError(f"{settings.model}: is of the SDXL family; use Stable Diffusion 1.x or 2.x.")
-    vae = load_part(AutoencoderKL, settings.model, "vae", settings)
-    tiny = settings.tiny_decoder and load_part(AutoencoderTiny, settings.tiny_decoder, None, settings)
-    text_encoder = load_part(CLIPTextModel, settings.model, "text_encoder", settings, dtype)
-    tokenizer = load_files(CLIPTokenizer, settings.model, "tokenizer", settings)
-    own = load_files(DDIMScheduler, settings.model, "scheduler", settings)
+    vae = load_part(AutoencoderKL, settings.model, "vae", settings, revision=revision)
+    tiny = settings.tiny_decoder and load_part(
+        AutoencoderTiny, settings.tiny_decoder, None, settings, revision=settings.tiny_decoder_revision
+    )
+    text_encoder = load_part(CLIPTextModel, settings.model, "text_encoder", settings, dtype, revision)
+    tokenizer = load_files(CLIPTokenizer, settings.model, "tokenizer", settings, revision)
+    own = load_files(DDIMScheduler, settings.model, "scheduler", settings, revision)
     _require_fit(settings.model, unet, vae, text_encoder, tokenizer)
     if compute.vae_slicing:
         vae.enable_slicing()

@@ -1,6 +1,14 @@
-"""Prompts from the classes that are present in a mask, within what the text encoder can read."""
+"""Prompts from the classes that are present in a mask, within what the text encoder can read.
 
+Word lists lie in `word_lists/`: a class of a known data set, and the words for it that a model was fine-tuned on.
+
+Source: ade20k and cocostuff, the words of FreestyleNet's training code (ADE20K_dict and COCO_dict in ldm/data of
+github.com/essunny310/FreestyleNet, MIT), by label number.
+"""
+
+import csv
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 
 import torch
 from jaxtyping import UInt8
@@ -10,6 +18,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
 
 PLACE = "{classes}"
+WORD_LISTS = ("ade20k", "cocostuff")
 CountTokens = Callable[[str], int]
 
 
@@ -24,6 +33,17 @@ def spoken(name: str, words: Mapping[str, str]) -> str:
     if name in words:
         return words[name]
     return " ".join(name.replace(";", ",").partition(",")[0].replace("-", " ").replace("_", " ").split())
+
+
+def word_list(name: str) -> dict[str, str]:
+    """Class -> words of a list in `WORD_LISTS`, in the order of train ids."""
+    text = (files("d3s2.generator") / "word_lists" / f"{name}.csv").read_text(encoding="utf-8")
+    return {row["class"]: row["words"] for row in csv.DictReader(text.splitlines())}
+
+
+def list_for(class_names: Sequence[str]) -> str | None:
+    """The word list that is of exactly these classes; None where there is none."""
+    return next((name for name in WORD_LISTS if {*word_list(name)} == {*class_names}), None)
 
 
 def prompt_of(

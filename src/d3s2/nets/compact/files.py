@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d3s2.base.errors import ModelError, StoreError
-from d3s2.base.files import read_json, write_json, writing
+from d3s2.base.errors import ModelError
+from d3s2.base.files import write_json, writing
 from d3s2.base.names import choose
+from d3s2.base.records import read_record
+from d3s2.base.weights import require_finite
 from d3s2.nets.compact.unet import NUM_LEVELS, CompactUNet
 from d3s2.nets.hub import CONFIG_NAME, load_weights
 from d3s2.nets.labels import Groups, merge_scores
@@ -27,6 +31,26 @@ LAYERS = (
 
 DEFAULT_LAYERS = ("down1", "down2", "down3", "up1")
 """Whose features are matched where none are chosen: neither the finest, nor what repeats the scores."""
+
+
+TRAIN_AGAIN = "get the folder again, or train this network again"
+
+
+class ShapeRecord(BaseModel):
+    """What config.json of a compact U-Net says; the bounds are far beyond what anyone trains."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    num_classes: Annotated[int, Field(ge=1, le=255)]
+    width: Annotated[int, Field(ge=8, le=4096, multiple_of=8)] = 16
+
+
+class ClassesRecord(BaseModel):
+    """What classes.json says."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    class_names: tuple[str, ...]
 
 
 class CompactView(nn.Module):
@@ -66,12 +90,18 @@ class CompactView(nn.Module):
 
 def read_compact(folder: Path) -> tuple[CompactUNet, list[str]]:
     """A compact U-Net in float32 and its class names; raises ModelError where the folder is not whole."""
-    try:
-        names = list(read_json(folder / CLASSES_NAME)["class_names"])
-    except (StoreError, KeyError, TypeError):
-        raise ModelError(f"{folder}: {CLASSES_NAME} is missing or damaged; train this network again.") from None
-    net, _ = load_weights(CompactUNet, folder, allow_pickle=False, torch_dtype=torch.float32)
-    return net, names
+    shape = read_record(folder / CONFIG_NAME, ShapeRecord, TRAIN_AGAIN, ModelError)
+    names = read_record(folder / CLASSES_NAME, ClassesRecord, TRAIN_AGAIN, ModelError).class_names
+    if len(names) != shape.num_classes:
+        raise ModelError(
+            f"{folder}: {CLASSES_NAME} names {len(names)} classes, the network has {shape.num_classes}; {TRAIN_AGAIN}."
+        )
+    net, info = load_weights(CompactUNet, folder, allow_pickle=False, torch_dtype=torch.float32)
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); {TRAIN_AGAIN}.")
+    require_finite(net, folder, TRAIN_AGAIN)
+    return net, list(names)
 
 
 def write_compact(net: CompactUNet, folder: Path, class_names: Sequence[str], half: bool) -> None:

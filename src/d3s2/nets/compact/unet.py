@@ -16,12 +16,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from d3s2.nets.names import UNET_GROUPS
+from d3s2.nets.padding import edge_padded
 from d3s2.nets.segmenter import Segmentation
 from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, mean_cross_entropy, with_soft
 
 PACK = 2
 NUM_LEVELS = 4
-GROUPS = 8
 
 
 class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -47,7 +48,7 @@ class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Segmentation:
         height, width = images.shape[-2:]
         multiple = PACK * 2 ** (NUM_LEVELS - 1)
-        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        padded = edge_padded(images, right=-width % multiple, bottom=-height % multiple)
         x = self.stem(F.pixel_unshuffle((padded - 0.5) / 0.25, PACK))
         skips: list[Tensor] = []
         for level, block in enumerate(self.down):
@@ -79,9 +80,9 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-        self.norm1 = nn.GroupNorm(GROUPS, channels_out)
+        self.norm1 = nn.GroupNorm(UNET_GROUPS, channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(GROUPS, channels_out)
+        self.norm2 = nn.GroupNorm(UNET_GROUPS, channels_out)
         self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:

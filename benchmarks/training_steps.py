@@ -1,0 +1,173 @@
+"""What augmentation and reading take of a student's training.
+
+    python benchmarks/training_steps.py --out benchmarks/training-steps_DATE.json
+
+Sides that take turns in one process: training steps as a student takes them, the same steps without augmentation,
+augmentation alone, the same with kornia's `warp_affine` for images and for masks instead of our one grid for both, its
+draws alone, which stay on the CPU where the network has a GPU, and the loader alone, which reads PNG files ahead on
+threads. A compact-unet learns from `scenes`: 8 pictures of 64 x 96 px
+a step, and 16 crops of 512 x 512 px. `ratio` is the median over rounds of each side's seconds by those of the steps.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from kornia.enhance import (
+    adjust_brightness_accumulative,
+    adjust_contrast_with_mean_subtraction,
+    adjust_hue,
+    adjust_saturation_with_gray_subtraction,
+)
+from kornia.geometry.transform import warp_affine
+from side_by_side import parser_for, seconds_of, tell
+from torch import Tensor
+
+from d3s2.base.moving import to_device
+from d3s2.base.runtime import pick_device
+from d3s2.base.train_ids import IGNORE
+from d3s2.data.image_files import png_bytes, read_image, read_mask
+from d3s2.data.known.scenes import SPACE, Scenes
+from d3s2.data.pairs import FilePairs, Pairs, in_order, load_pairs, to_unit
+from d3s2.nets.fresh import new_segmenter
+from d3s2.student.augment import Augmentation, Variation, augment, draw_variation
+
+SIZES = {"64x96": ((64, 96), None, 8, 8), "512x512": ((512, 512), (512, 512), 16, 1)}
+"""Name -> size of the pictures, crop, pictures a step, steps a round."""
+IN_MEMORY = 32
+
+
+def main() -> None:
+    """Measures, prints one JSON object on the last line, and writes it where asked."""
+    args = parser_for(__doc__, rounds=4).parse_args(sys.argv[1:])
+    device = pick_device(args.device)
+    torch.set_num_threads(1)
+    measured = {name: measure(*size, device=device, rounds=args.rounds) for name, size in SIZES.items()}
+    tell("training steps", device, args.out, {"network": "compact-unet", **measured})
+
+
+def measure(
+    size_px: tuple[int, int],
+    crop_px: tuple[int, int] | None,
+    batch: int,
+    steps: int,
+    *,
+    device: torch.device,
+    rounds: int,
+) -> dict[str, Any]:
+    """Seconds a step of each side, and their ratios to a whole step."""
+    source = Scenes("train", IN_MEMORY, size_px)
+    pairs = load_pairs(source, source.ids)
+    work = Work(pairs, Augmentation(crop_px=crop_px), batch, steps, device)
+    with tempfile.TemporaryDirectory() as folder:
+        files = FilePairs(Files(source, Path(folder)), source.ids)
+        sides: dict[str, Callable[[], None]] = {
+            "steps": partial(work.train, augmented=True),
+            "without augmentation": partial(work.train, augmented=False),
+            "augmentation alone": partial(work.vary, augment),
+            "augmentation with kornia's warps": partial(work.vary, with_kornia),
+            "draws alone": work.draw,
+            "loader alone": partial(read, files, batch, steps),
+        }
+        taken = seconds_of(sides, rounds, device)
+    return {
+        "pictures_a_step": batch,
+        "seconds_a_step": {name: round(statistics.median(taken[name]) / steps, 5) for name in sides},
+        "steps_a_second": {name: round(steps / statistics.median(taken[name]), 3) for name in sides},
+        "ratio": {
+            name: round(statistics.median(a / b for a, b in zip(taken[name], taken["steps"], strict=True)), 4)
+            for name in sides
+        },
+        "rounds": rounds,
+    }
+
+
+class Work:
+    """A network, its optimiser, and pictures in memory."""
+
+    def __init__(self, pairs: Pairs, how: Augmentation, batch: int, steps: int, device: torch.device) -> None:
+        self.pairs, self.how, self.batch, self.steps, self.device = pairs, how, batch, steps, device
+        self.net = new_segmenter("compact-unet", SPACE.num_classes, seed=0).to(device).train()
+        self.optimiser = torch.optim.AdamW(self.net.parameters())
+
+    def draws(self) -> list[range]:
+        whole = [draw for draw in in_order(len(self.pairs), self.batch) if len(draw) == self.batch]
+        return [whole[step % len(whole)] for step in range(self.steps)]
+
+    def moved(self) -> Any:
+        for batch in self.pairs.batches(self.draws()):
+            yield to_unit(to_device(batch.images, self.device)), to_device(batch.masks, self.device)
+
+    def varied(self, how: Callable[..., Any]) -> Any:
+        for images, masks in self.moved():
+            variation = draw_variation(len(masks), self.pairs.size_px, self.how, torch.Generator().manual_seed(0))
+            yield how(images, masks, variation)
+
+    def draw(self) -> None:
+        for step in range(self.steps):
+            draw_variation(self.batch, self.pairs.size_px, self.how, torch.Generator().manual_seed(step))
+
+    def vary(self, how: Callable[..., Any]) -> None:
+        for _ in self.varied(how):
+            pass
+
+    def train(self, augmented: bool) -> None:
+        for images, masks in self.varied(augment) if augmented else self.moved():
+            self.optimiser.zero_grad(set_to_none=True)
+            self.net.loss(images, masks).backward()
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            self.optimiser.step()
+
+
+def with_kornia(
+    images: Tensor, masks: Tensor, variation: Variation
+) -> tuple[Float[Tensor, "b 3 y x"], UInt8[Tensor, "b y x"]]:
+    """Augmentation by kornia's functions alone, as it was before: each warp makes a grid, that of masks twice."""
+    matrix, seen_px = to_device(variation.matrix, images.device), variation.seen_px
+    contrast, brightness, saturation, hue = to_device(variation.colours, images.device).unbind(dim=1)
+    ignored = torch.full((1,), float(IGNORE), device=images.device)
+    moved = warp_affine(images, matrix, seen_px, padding_mode="border")
+    moved_masks = warp_affine(masks[:, None].float(), matrix, seen_px, "nearest", "fill", fill_value=ignored)
+    moved = adjust_brightness_accumulative(adjust_contrast_with_mean_subtraction(moved, contrast), brightness)
+    moved = adjust_hue(adjust_saturation_with_gray_subtraction(moved, saturation), hue)
+    return moved, moved_masks[:, 0].round().to(torch.uint8)
+
+
+def read(pairs: FilePairs, batch: int, steps: int) -> None:
+    """What the loader does for as many steps, with nobody to use it."""
+    for _ in pairs.batches([[(step * batch + index) % len(pairs) for index in range(batch)] for step in range(steps)]):
+        pass
+
+
+class Files:
+    """A data set of PNG files, each read when it is asked for."""
+
+    def __init__(self, source: Scenes, folder: Path) -> None:
+        self.name, self.space, self.ids, self.folder = source.name, source.space, source.ids, folder
+        for item_id in source.ids:
+            for kind, pixels in (("image", source.image(item_id)), ("mask", source.mask(item_id))):
+                self._path(item_id, kind).parent.mkdir(parents=True, exist_ok=True)
+                self._path(item_id, kind).write_bytes(png_bytes(pixels))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        return read_image(self._path(item_id, "image"))
+
+    def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
+        return read_mask(self._path(item_id, "mask")).astype(np.uint8)
+
+    def _path(self, item_id: str, kind: str) -> Path:
+        return self.folder / f"{item_id}-{kind}.png"
+
+
+if __name__ == "__main__":
+    main()

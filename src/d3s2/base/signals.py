@@ -1,0 +1,90 @@
+"""What Ctrl-C and SIGTERM do to a command: a sentence and exit status 130 or 143, never a stack trace."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit status, as a shell has it
+SENTENCES = {
+    INTERRUPTED: "Stopped. The same call resumes from here.",
+    TERMINATED: "Ended by SIGTERM. The same call resumes from here.",
+}
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+def sentence_of(exit_status: int) -> str:
+    """What a person is told who stopped a command."""
+    return SENTENCES[exit_status]
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Within the block a signal ends the process at once: while modules are imported nothing is half-done.
+
+    An exception would be lost where Python calls back in the middle of an import, or be printed as a stack trace.
+    """
+    with _handled(_leave):
+        yield
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Within the block a signal is an exception, so that what is half-done is dropped and child processes are ended.
+
+    A second one ends the process at once.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C.
+        SystemExit: with exit status 143, at SIGTERM.
+    """
+    with _handled(_unwind):
+        yield
+
+
+def unwind_at_sigterm() -> None:
+    """In a worker: the first SIGTERM is a SystemExit, so that it ends its own processes and locks; others are nothing.
+
+    A pool of which one worker ends sends it to the others again.
+    """
+    signal.signal(signal.SIGTERM, _unwind_once)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    os.write(2, f"d3s2: {SENTENCES[128 + number]}\n".encode())
+    os._exit(128 + number)
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    for each in NUMBERS:
+        signal.signal(each, signal.SIG_DFL)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _unwind_once(number: int, _: FrameType | None) -> None:
+    signal.signal(number, lambda *_: None)  # not SIG_IGN, which processes started from now on would inherit
+    if "D3S2_DEBUG" not in os.environ:  # the launcher of a group logs stack traces of processes that are ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Sets the handler within the block; signals that are ignored (as under `nohup`) stay so."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in NUMBERS}
+        before = {number: was for number, was in before.items() if was is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            if signal.getsignal(number) is handler:  # not so after a signal: the next one then ends the process
+                signal.signal(number, was)

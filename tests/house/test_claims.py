@@ -1,0 +1,232 @@
+"""What README.md and docs/results.md say of kept tables, against the JSON that they come from."""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from d3s2.base.files import read_json
+from d3s2.data.known.camvid import SPACE as CAMVID
+from d3s2.data.known.ccp import SPACE as CCP
+
+ROOT = Path(__file__).resolve().parents[2]
+UNET, SEGFORMER = "compact-unet", "segformer-b0"
+BUDGETS = {"ccp": (0.01, 0.0499, 0.0997), "camvid": (0.0109, 0.049, 0.1008)}
+README, RESULTS = "README.md", "docs/results.md"
+
+
+@cache
+def kept(name: str) -> dict[str, Any]:
+    """The latest kept file of a recipe, as the tables take it."""
+    return max(map(read_json, (ROOT / "benchmarks").glob(f"{name}_*.json")), key=lambda content: content["date"])
+
+
+def row(name: str, student: str, set_name: str, budget: int | None = None) -> dict[str, Any]:
+    """A record; `budget` is 0, 1 or 2, and None for sets that have none."""
+    share = None if budget is None or set_name == "all" else BUDGETS[name][budget]
+    rows = [row for row in kept(name)["sets"] if (row["student"], row["name"]) == (student, set_name)]
+    (found,) = [row for row in rows if share is None or row["budget"] == share]
+    return found
+
+
+def miou(name: str, student: str, set_name: str, budget: int | None = None, score: str = "miou") -> float:
+    return 100 * row(name, student, set_name, budget)[f"{score}_mean"]
+
+
+def ratio(name: str, student: str, set_name: str, budget: int, score: str = "miou") -> str:
+    ours, random = (miou(name, student, one, budget, score) for one in (set_name, "random"))
+    return f"{ours / random:.2f}"
+
+
+def ratios(name: str, student: str, set_name: str, score: str = "miou") -> list[str]:
+    return [ratio(name, student, set_name, budget, score) for budget in range(3)]
+
+
+def span(name: str, student: str, set_name: str) -> str:
+    found = ratios(name, student, set_name)
+    return f"{min(found)} to {max(found)}"
+
+
+def gain(student: str, budget: int) -> str:
+    """Points that soft labels add on CamVid."""
+    hard, soft = (miou("camvid", student, name, budget) for name in ("distilled", "distilled-soft"))
+    return f"{soft - hard:.1f}"
+
+
+def of_class(name: str, student: str, set_name: str, class_name: str, digits: int = 0) -> str:
+    """IoU of a class at 5 %."""
+    names = (CCP if name == "ccp" else CAMVID).names
+    return f"{100 * row(name, student, set_name, 1)['iou_per_class'][names.index(class_name)]:.{digits}f}"
+
+
+def reached(set_name: str, budget: int | None) -> int:
+    """Classes of CCP with an IoU of at least 1 %."""
+    return sum((share or 0) >= 0.01 for share in row("ccp", UNET, set_name, budget)["iou_per_class"])
+
+
+def changes(name: str, before: str, after: str, classes: Sequence[str]) -> str:
+    """Of U-Nets at 5 %: class, its IoU on one set, on the other."""
+    told = [(one, of_class(name, UNET, before, one), of_class(name, UNET, after, one)) for one in classes]
+    return ", ".join(f"{one} {first} to {last}" for one, first, last in told)
+
+
+def largest_change() -> float:
+    """Share of a mIoU that the rule before took from it, in per cent."""
+    changed = [one for one in kept("ccp")["sets"] if "as_first_kept" in one]
+    return max(100 * (1 - one["as_first_kept"]["miou_mean"] / one["miou_mean"]) for one in changed)
+
+
+def of_readme() -> list[str]:
+    unet, segformer = partial(span, "ccp", UNET), partial(span, "ccp", SEGFORMER)
+    first, second, third = ratios("ccp", UNET, "distilled-unguided")
+    tails = [ratio("camvid", one, "distilled", at, "tail_miou") for one in (UNET, SEGFORMER) for at in (1, 2)]
+    return [
+        f"59 classes ({kept('ccp')['recounted']['num_classes']} of them in the test masks)",
+        f"at {unet('distilled')} times random with a U-Net, at {segformer('distilled')} with a SegFormer-B0",
+        f"Unguided ones are at {first}, {second} and {third} with the U-Net",
+        f"at {segformer('distilled-unguided')} with the SegFormer.",
+        f"guided images are at {unet('distilled-soft')} times random with the U-Net",
+        f"at {segformer('distilled-soft')} with the SegFormer; random pairs",
+        f"{min(map(float, tails)):.1f} to {max(map(float, tails)):.1f} times random from 5 % on",
+    ]
+
+
+def of_scenes() -> list[str]:
+    distilled, random, everything = (miou("scenes", UNET, name) for name in ("distilled", "random", "all"))
+    return [
+        f"students to {distilled / random:.2f} times the mIoU of random real pairs",
+        f"and {100 * distilled / everything:.0f} % of that of all real data",
+    ]
+
+
+def of_camvid() -> list[str]:
+    unet, segformer = partial(miou, "camvid", UNET), partial(miou, "camvid", SEGFORMER)
+    seg_class = partial(of_class, "camvid", SEGFORMER)
+    judged = {one["name"]: one for one in kept("camvid")["judges"]["rows"]}
+    guided, unguided = (100 * judged[name]["independent_miou"] for name in ("distilled", "distilled-unguided"))
+    behind, ahead = unet("random", 1) - unet("balanced", 1), segformer("balanced", 1) - segformer("random", 1)
+    unet_tail, seg_tail = (ratios("camvid", one, "distilled", "tail_miou") for one in (UNET, SEGFORMER))
+    return [
+        f"(guided {span('camvid', UNET, 'distilled')} of them)",
+        f"({span('camvid', SEGFORMER, 'distilled')} times; with soft labels "
+        f"{span('camvid', SEGFORMER, 'distilled-soft')})",
+        f"(at 1 % {segformer('distilled', 0):.1f} against {segformer('all'):.1f})",
+        f"already train a U-Net to {unet('random', 0):.1f}, all 367 to {unet('all'):.1f}",
+        f"1.2 times random at 5 % would be {1.2 * unet('random', 1):.1f}, above all real data",
+        f"1.6 times at 1 % would be {1.6 * unet('random', 0):.0f}",
+        f"real images train a U-Net to {unet('balanced', 1):.1f}, unguided ones to {unet('distilled-unguided', 1):.1f}",
+        f"({changes('camvid', 'balanced', 'distilled-unguided', ('car', 'building', 'pavement', 'tree'))};",
+        f"fence {seg_class('random', 'fence', digits=1)} after random frames",
+        f"{seg_class('distilled', 'fence', digits=1)} after guided images",
+        f"tree {seg_class('random', 'tree')} and {seg_class('distilled', 'tree')})",
+        f"(building {seg_class('random', 'building')} and {seg_class('distilled', 'building')})",
+        f"all real data ({segformer('all'):.1f}) do not stand clear",
+        f"they are {behind:.1f} behind with the U-Net and {ahead:.1f} ahead with the SegFormer",
+        f"add {gain(UNET, 2)} points with the U-Net and {gain(SEGFORMER, 2)} with the SegFormer at 10 %",
+        f"{gain(UNET, 1)} and {gain(SEGFORMER, 1)} at 5 %, {gain(UNET, 0)} and {gain(SEGFORMER, 0)} at 1 %",
+        f"with the U-Net ({unet_tail[1]} and {unet_tail[2]} times)",
+        f"at every budget with the SegFormer ({', '.join(seg_tail)})",
+        f"({guided:.1f} against {unguided:.1f} mIoU)",
+        f"real image of {100 * judged['distilled']['authenticity']:.0f} % of them",
+    ]
+
+
+def of_ccp() -> list[str]:
+    names = ("distilled", "distilled-soft", "distilled-unguided", "balanced")
+    guided, soft, unguided, _ = (ratios("ccp", UNET, name) for name in names)
+    seg_guided, seg_soft, seg_unguided, seg_balanced = (", ".join(ratios("ccp", SEGFORMER, name)) for name in names)
+    unet, unet_class = partial(miou, "ccp", UNET), partial(of_class, "ccp", UNET)
+    seg_mious = [100 * one["miou_mean"] for one in kept("ccp")["sets"] if one["student"] == SEGFORMER]
+    tail = max(100 * one["tail_miou_mean"] for one in kept("ccp")["sets"])
+    size = {name: row("ccp", UNET, name, 1)["bytes"] / 1e6 for name in ("distilled", "distilled-soft")}
+    twice = row("ccp", UNET, "random", 2)["bytes"] / 1e6
+    classes = ("jeans", "shorts", "leggings", "coat", "dress")
+    return [
+        f"({guided[0]}, {guided[1]} and {guided[2]} times random)",
+        f"unguided ones at 1 % ({unguided[0]}, then {unguided[1]} and {unguided[2]})",
+        f"with soft labels they are at {soft[0]}, {soft[1]} and {soft[2]} times",
+        f"(the SegFormer is at {ratio('ccp', SEGFORMER, 'distilled-soft', 1)})",
+        f"ahead of the 702 as well ({unet('balanced', 2):.1f} against {unet('all'):.1f})",
+        f"drew {kept('ccp')['recounted']['rows_changed']} of the {len(kept('ccp')['sets'])} rows down",
+        f"rows down by up to {largest_change():.0f} %",
+        f"1 % IoU in {reached('all', None)} of the classes, one of 35 random pairs in {reached('random', 1)}",
+        f"of 35 guided images in {reached('distilled', 1)}",
+        f"(10 %: {reached('random', 2)} and {reached('distilled', 2)} after 70)",
+        changes("ccp", "distilled-unguided", "distilled", classes),
+        f"skin {unet_class('random', 'skin')} after random real pairs, "
+        f"{unet_class('distilled', 'skin')} after guided images",
+        f"(skin {unet_class('distilled-soft', 'skin')}, shoes {unet_class('distilled-soft', 'shoes')} against "
+        f"{unet_class('distilled', 'shoes')}, blouse {unet_class('distilled-soft', 'blouse')} against "
+        f"{unet_class('distilled', 'blouse')})",
+        f"({size['distilled-soft']:.2f} against {size['distilled']:.2f} MB)",
+        f"({unet('distilled-soft', 1):.1f} with 35 soft-labelled images, "
+        f"{unet('random', 2):.1f} with 70 random pairs of {twice:.1f} MB)",
+        f"near 0 for every set (at most {tail:.1f})",
+        f"end between {min(seg_mious):.1f} and {max(seg_mious):.1f} for every set",
+        f"guided {seg_guided} times random at 1, 5 and 10 %, with soft labels {seg_soft}",
+        f"unguided {seg_unguided}, class-balanced real {seg_balanced}",
+    ]
+
+
+def of_soft_labels() -> list[str]:
+    """Rows of the table of cells."""
+    return [
+        f"{100 * found['miou_mean']:.1f} | {100 * found['tail_miou_mean']:.1f} | {found['soft_bytes']:,}"
+        for found in kept("soft-labels")["variants"].values()
+    ]
+
+
+CLAIMS = {
+    README: of_readme(),
+    RESULTS: [*of_scenes(), *of_camvid(), *of_ccp()],
+    "docs/distilled-set.md": of_soft_labels(),
+}
+
+
+@pytest.mark.parametrize(("page", "says"), [(page, says) for page in CLAIMS for says in CLAIMS[page]])
+def test_the_page_says_what_the_json_holds(page: str, says: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
+    assert " ".join(says.split()) in text, f"{page} should say: {says}"
+
+
+def test_orders_that_the_pages_tell_hold() -> None:
+    for student in (UNET, SEGFORMER):
+        for budget in range(3):
+            at = {name: miou("ccp", student, name, budget) for name in ("random", "balanced", "distilled")}
+            assert at["distilled"] > max(at["random"], at["balanced"])
+            assert miou("camvid", student, "distilled", budget) > miou("camvid", student, "distilled-unguided", budget)
+    ahead = {name: [miou("ccp", UNET, name, budget) > miou("ccp", UNET, "all") for budget in range(3)]
+             for name in ("random", "balanced", "distilled", "distilled-soft")}  # fmt: skip
+    assert ahead == {
+        "random": [False, False, False],
+        "balanced": [False, False, True],
+        "distilled": [False, False, True],
+        "distilled-soft": [False, True, True],
+    }
+    unet, segformer = partial(miou, "camvid", UNET), partial(miou, "camvid", SEGFORMER)
+    assert [segformer("distilled", at) > segformer("all") for at in range(3)] == [False, True, True]
+    assert all(unet("distilled", at) < unet("random", at) for at in range(3))
+    assert all(one("distilled", 2, "tail_miou") > one("all", score="tail_miou") for one in (unet, segformer))
+
+
+def test_goals_that_the_pages_call_met_are_met() -> None:
+    """1.2 times random at 5 %, 1.6 times at 1 %."""
+    grid = list(product(BUDGETS, (UNET, SEGFORMER), ("distilled", "distilled-soft")))
+    assert [one for one in grid if float(ratio(*one, 1)) >= 1.2] == [("ccp", UNET, "distilled-soft")]
+    assert not [one for one in grid if float(ratio(*one, 0)) >= 1.6]
+
+
+def test_kept_tables_count_the_classes_of_the_truth() -> None:
+    for path in (ROOT / "benchmarks").glob("*.json"):
+        content = read_json(path)
+        rows = content.get("sets", []) if isinstance(content, dict) else []
+        for one in (row for row in rows if row.get("iou_per_class")):
+            absent = content["recounted"]["classes_in_no_test_mask"] if "recounted" in content else []
+            known = [share for index, share in enumerate(one["iou_per_class"]) if index not in absent]
+            assert None not in known, f"{path.name}: {one['name']}"
+            assert sum(known) / len(known) == pytest.approx(one["miou_mean"], abs=1e-9), f"{path.name}: {one['name']}"
+            if one["miou_per_seed"]:
+                assert sum(one["miou_per_seed"]) / len(one["seeds"]) == pytest.approx(one["miou_mean"], abs=1e-9)

@@ -1,0 +1,64 @@
+"""Help, the version and a mistyped name answer at once: none of the large libraries is imported for them."""
+
+import subprocess
+import sys
+
+import pytest
+from test_house import COMMANDS
+
+from d3s2.generator import names as generator_names
+from d3s2.generator.compact.network import new_generator
+from d3s2.nets.fresh import ARCHITECTURES
+from d3s2.nets.names import ARCHITECTURE_NAMES
+from d3s2.selection.names import METHOD_NAMES
+from d3s2.selection.select import METHODS
+
+LARGE = ("torch", "transformers", "diffusers", "kornia", "accelerate", "scipy", "numpy", "pyarrow", "matplotlib")
+SCRIPT = f"""
+import sys
+calls = {{calls!r}}
+for words, expected in calls:
+    sys.argv = ["d3s2", *words]
+    from d3s2.cli import main
+    try:
+        main()
+        status = 0
+    except SystemExit as leaving:
+        status = leaving.code or 0
+    assert status == expected, (words, status)
+    loaded = [name for name in {LARGE!r} if name in sys.modules]
+    assert not loaded, (words, loaded)
+import d3s2
+assert d3s2.load_run("scenes").name == "scenes"
+assert not any(name in sys.modules for name in {LARGE!r})
+"""
+
+
+def test_the_quick_answers_import_no_large_library() -> None:
+    calls = [
+        (["--version"], 0),
+        (["--help"], 0),
+        *((([command, "--help"]), 0) for command in COMMANDS),
+        (["distill", "scense"], 2),
+        (["evaluate", "scenes", "synthesize.stepz=3"], 2),
+        (["evaluate", "scenes", "evaluate.architectures=[segformer-b9]"], 2),
+        (["ablate", "scenes", "--axis", "strenght"], 2),
+        (["fit", "scenes", "generator.fit.lr=.inf"], 2),
+        (["census", "scenes", "seed"], 2),
+        (["select", "scense"], 2),
+        (["synthesize", "scense"], 2),
+        (["demo", "--no-such"], 2),
+    ]
+    done = subprocess.run([sys.executable, "-c", SCRIPT.format(calls=calls)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_names_for_configs_are_those_of_the_tables() -> None:
+    assert tuple(ARCHITECTURES) == ARCHITECTURE_NAMES
+    assert tuple(METHODS) == METHOD_NAMES
+
+
+@pytest.mark.parametrize("channels", [(32,), (32, 64)])
+def test_channels_that_a_config_allows_make_a_generator(channels: tuple[int, ...]) -> None:
+    assert all(count % generator_names.HEAD_CHANNELS == 0 for count in channels)
+    assert new_generator(0, num_classes=3, channels=channels).config.channels
