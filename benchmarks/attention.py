@@ -32,15 +32,16 @@ from full_size_models import (
 from side_by_side import parser_for, tell, turns
 from torch import Tensor
 
-from d3s2.base.runtime import pick_device
-from d3s2.generator.generator import Generator
-from d3s2.generator.parts import DTYPES
+from d3s2.base.machine.runtime import pick_device
+from d3s2.generator.compute import DTYPES
+from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
-from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings
-from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator, FreestyleSettings
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
+from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator
 from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition, colour_table
 from d3s2.generator.stable_diffusion.rectified_attention import RectifiedAttention, filled_up, rectification_of
+from d3s2.generator.stable_diffusion.settings import ControlNetSettings, FreestyleSettings
 
 NUM_CLASSES = 50
 LATENT_SIDE = 64
@@ -115,7 +116,7 @@ def sampling(device: torch.device, dtype: torch.dtype, args: argparse.Namespace)
 
 
 def compared(
-    generator: Generator, pipeline: Any, masks: Tensor, prompt: str, args: argparse.Namespace, **call: Any
+    generator: LayoutToImage, pipeline: Any, masks: Tensor, prompt: str, args: argparse.Namespace, **call: Any
 ) -> dict[str, Any]:
     """Sampling by ours and by the pipeline, the making of the condition included."""
     pipeline.set_progress_bar_config(disable=True)

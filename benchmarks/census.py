@@ -27,10 +27,10 @@ import numpy as np
 from PIL import Image
 
 from d3s2.base.errors import DataError
+from d3s2.data.census.take import MASKS_PER_TASK, read_bad, take_census
 from d3s2.data.dataset import Entry, FileDataset
-from d3s2.data.image_files import png_decode
+from d3s2.data.files.image_files import png_decode
 from d3s2.data.label_space import LabelSpace
-from d3s2.pipeline.census import MASKS_PER_TASK, read_bad, take_census
 
 NUM_CLASSES = 150
 SIZE_PX = (512, 683)
@@ -268,7 +268,7 @@ def main() -> None:
         memory_of(Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
         return
     # Here, because it loads torch, and every worker process loads this file.
-    from d3s2.base.runtime import commit, hardware, versions
+    from d3s2.base.machine.runtime import commit, hardware, versions
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=Path, help="a folder of index PNG masks; default: drawn ones")

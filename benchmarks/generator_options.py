@@ -21,8 +21,9 @@ from full_size_models import FULL_WIDTH, MAX_TOKENS, NARROW_WIDTH, TEXT_CHANNELS
 from side_by_side import in_own_process, parser_for, peak_gib_of, tell, turns
 from torch import Tensor
 
-from d3s2.base.runtime import pick_device
-from d3s2.generator.parts import DTYPES, ComputeSettings, prepared
+from d3s2.base.machine.runtime import pick_device
+from d3s2.generator.compute import DTYPES, prepared
+from d3s2.generator.settings import ComputeSettings
 
 Action = Callable[[], Tensor]
 

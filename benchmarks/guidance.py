@@ -12,13 +12,15 @@ held at the next; `recipe`, what the recipe `ade20k` asks of guidance: window, g
 `fast_vae`, `fast` with the full autoencoder; `full` and `both`, through the diffusion network, with the tiny one. Every
 side makes the condition, takes all steps, and decodes the image with the full autoencoder. But for `recipe`, guidance
 acts at every step, which is more than the window of a recipe lets through. All sides run in one process, one after the
-other: seconds are processor seconds on the CPU, which other programs change little; memory is the most that is held
-meanwhile, the weights of all sides (`weights_gib`) included, and beyond what was held before.
+other, on a CPU on one thread, as `guided_sample` does it; seconds are those of its trace, in which the teacher seeing
+the finished image does not count. Memory is the most that is held meanwhile, the weights of all sides (`weights_gib`)
+included, and beyond what was held before.
 """
 
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,41 +30,41 @@ from statistics import median
 import torch
 from diffusers import StableDiffusionControlNetPipeline
 from full_size_models import FULL_WIDTH, TINY_WIDTH, blocks, label_space, pipeline_parts, write_models
-from side_by_side import in_own_process, parser_for, peak_gib_of, seconds_of_one, tell
+from side_by_side import in_own_process, parser_for, peak_gib_of, tell
 from torch import Tensor
 
-from d3s2.base.runtime import pick_device
+from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.runtime import pick_device, wait_for
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.denoiser import Level
-from d3s2.generator.guidance import Energy
-from d3s2.generator.sample import Sampling, sample
 from d3s2.generator.samplers import initial_noise
-from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings, load_controlnet
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, load_controlnet
 from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition
+from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.config import GuidanceConfig
 from d3s2.recipes import load_run
-from d3s2.synthesis.sampling import guided_by
-from d3s2.teacher.bank import gather_bank
-from d3s2.teacher.judge import Views, judge_views
+from d3s2.synthesis.guided import guided_sample, item_noise
+from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
+from d3s2.teacher.bank import FeatureBank, gather_bank
 
 SPACE = label_space(150)
 BAR = 1.25
 GUIDANCE_SCALE = 7.5
 RECIPE = load_run("ade20k")
-ALWAYS = GuidanceConfig(window=(0.0, 1.0))
+ALWAYS = GuidanceSettings.model_validate({"window": (0.0, 1.0)})
 GUIDED = {
     "fast": ALWAYS,
     "fast_small": ALWAYS,
     "fast_hold": ALWAYS.model_copy(update={"every": 2, "hold": True}),
     "recipe": RECIPE.synthesize.guidance,
     "fast_vae": ALWAYS,
-    "full": ALWAYS.model_copy(update={"mode": "full"}),
-    "both": ALWAYS.model_copy(update={"mode": "both"}),
+    "full": ALWAYS.model_copy(update={"rule": "full"}),
+    "both": ALWAYS.model_copy(update={"rule": "both"}),
 }
 SIDES = ("unguided", "pipeline", *GUIDED)
+Action = Callable[[], float]
+"""Makes one image; gives the seconds of sampling it."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,12 @@ def write_all(folder: Path, tiny: bool) -> None:
     save_segmenter(teacher, folder / "teacher", SPACE.names)
 
 
-def measured(
-    actions: dict[str, Callable[[], Tensor]], device: torch.device, *, backwards: bool
-) -> dict[str, dict[str, float]]:
+def measured(actions: dict[str, Action], device: torch.device, *, backwards: bool) -> dict[str, dict[str, float]]:
     """Side -> seconds and memory of one image; every second round backwards, so that a drift of the machine cancels."""
     found = {}
     for side in reversed(actions) if backwards else actions:
         seconds: list[float] = []
-        memory = peak_gib_of(lambda run=actions[side], taken=seconds: taken.append(seconds_of_one(run, device)), device)
+        memory = peak_gib_of(lambda run=actions[side], taken=seconds: taken.append(run()), device)
         found[side] = {"seconds": seconds[0], **memory}
     return found
 
@@ -137,7 +137,7 @@ def fastest(rounds: list[dict[str, dict[str, float]]], side: str) -> float:
     return min(found[side]["seconds"] for found in rounds)
 
 
-def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]:
+def actions_for(plan: Plan, sides: list[str]) -> dict[str, Action]:
     """Side -> one image from the same mask and noise."""
     device = torch.device(plan.device)
     settings = ControlNetSettings(
@@ -149,12 +149,8 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]
     )
     generator = load_controlnet(settings, SPACE, device)
     masks = blocks((1, plan.size_px, plan.size_px), SPACE.num_classes).to(device)
-    found: dict[str, Callable[[], Tensor]] = {}
-    if "unguided" in sides:
-        found["unguided"] = partial(sampled, generator, masks, plan, None)
-    if "pipeline" in sides:
-        found["pipeline"] = pipeline_action(generator, masks, plan)
-    for side in GUIDED.keys() & set(sides):
+    found: dict[str, Action] = {"pipeline": pipeline_action(generator, masks, plan)} if "pipeline" in sides else {}
+    for side in (name for name in sides if name != "pipeline"):
         decoder = replace(generator, parts=replace(generator.parts, tiny=None)) if side == "fast_vae" else generator
         teacher = load_segmenter(
             plan.models / "teacher",
@@ -163,60 +159,57 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Callable[[], Tensor]]
             layers=RECIPE.teacher.layers if side == "recipe" else None,
             size_px=plan.size_px // 2 if side == "fast_small" else None,
         )
-        energy = energy_of(decoder, masks, teacher, GUIDED[side])
-        found[side] = partial(sampled, decoder, masks, plan, (GUIDED[side], energy))
-    sampled(generator, masks, replace(plan, steps=1), None)  # warms up
+        found[side] = partial(sampled, decoder, teacher, bank_of(teacher, masks), masks, plan, GUIDED.get(side))
+    found["unguided"]()  # warms up
     return {side: found[side] for side in sides}
 
 
 def sampled(
-    generator: ControlNetGenerator, masks: Tensor, plan: Plan, guidance: tuple[GuidanceConfig, Energy] | None
-) -> Tensor:
-    """d3s2's image, guided where a config and an energy are given."""
-    guided = None
-    if guidance is not None:
-        guided = guided_by(*guidance)
-    sampling = Sampling("ddim", plan.steps, GUIDANCE_SCALE)
-    return sample(generator, masks, noises(), sampling, device=masks.device, guided=guided)
+    generator: ControlNetGenerator,
+    teacher: Segmenter,
+    bank: FeatureBank,
+    masks: Tensor,
+    plan: Plan,
+    guidance: GuidanceSettings | None,
+) -> float:
+    """Seconds of d3s2's image, guided where it is said how."""
+    settings = SynthesizeSettings(
+        steps=plan.steps, guidance_scale=GUIDANCE_SCALE, guidance=guidance or ALWAYS, trace_every=0
+    )
+    noises, guided = [item_noise(0, "item")], guidance is not None
+    made = guided_sample(generator, teacher, bank, masks, noises, settings, device=masks.device, guided=guided)
+    return made.trace.wall_s
 
 
-def energy_of(generator: ControlNetGenerator, masks: Tensor, teacher: Segmenter, config: GuidanceConfig) -> Energy:
-    """Both losses of the teacher on a perturbed view."""
+def bank_of(teacher: Segmenter, masks: Tensor) -> FeatureBank:
+    """Statistics of random pixels: what guidance costs does not depend on them."""
     drawn = torch.rand(1, 3, *masks.shape[1:], generator=torch_generator(0, "bank")).to(masks.device)
     with torch.no_grad():
         layers = list(teacher(drawn).features)
-    bank = gather_bank(teacher, [(drawn, masks)], layers, {}).to(masks.device)
-
-    def energy(clean: Tensor, level: Level) -> Tensor:
-        images = generator.decode(clean, for_guidance=True).float()
-        shaken = [torch_generator(0, "views", level.time)]
-        return judge_views(teacher, bank, images, masks, Views(), shaken).weighted(config.l_seg, config.l_feat)
-
-    return energy
+    return gather_bank(teacher, [(drawn, masks)], layers, {}).to(masks.device)
 
 
-def pipeline_action(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -> Callable[[], Tensor]:
+def pipeline_action(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -> Action:
     """The same image by the pipeline of diffusers."""
     pipeline = StableDiffusionControlNetPipeline(controlnet=generator.controlnet, **pipeline_parts(generator.parts))
     pipeline.set_progress_bar_config(disable=True)
     shape = generator.latent_shape((plan.size_px, plan.size_px))
 
-    def act() -> Tensor:
-        return pipeline(
-            generator.prompts(masks),
-            image=colour_condition(masks, generator.colours),
-            latents=initial_noise(noises(), shape).to(masks.device),
-            num_inference_steps=plan.steps,
-            guidance_scale=GUIDANCE_SCALE,
-            output_type="pt",
-        ).images
+    def act() -> float:
+        with reproducible(masks.device):
+            start = time.perf_counter()
+            pipeline(
+                generator.prompts(masks),
+                image=colour_condition(masks, generator.colours),
+                latents=initial_noise([item_noise(0, "item").latent], shape).to(masks.device),
+                num_inference_steps=plan.steps,
+                guidance_scale=GUIDANCE_SCALE,
+                output_type="pt",
+            )
+            wait_for(masks.device)
+            return time.perf_counter() - start
 
     return act
-
-
-def noises() -> list[torch.Generator]:
-    """The noise that every side starts from."""
-    return [torch_generator(0, "noise")]
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@
 
 The shipped networks of `scenes`, everything but the variant as in the recipe: for masks that class-balanced selection
 takes out of 20 times as many, an image without guidance, and one for each variant of `guidance.every` and
-`guidance.hold`. Told of each: the mean over the items of both energies of the finished images, in how many items each
-is lower than without guidance, and the processor seconds of sampling against those of the unguided images.
+`guidance.hold`. Told of each: the mean over the items of each energy of the finished images, in how many items it is
+lower than without guidance, and the seconds of sampling against those of the unguided images.
 """
 
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,14 @@ from typing import Any
 import torch
 from side_by_side import parser_for, tell
 
-from d3s2.base.runtime import pick_device
+from d3s2.base.machine.runtime import pick_device
 from d3s2.data.pairs import load_masks
-from d3s2.pipeline.fit import Models, fit_models
+from d3s2.pipeline.fitting.fit import Models, fit_models
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import select
 from d3s2.recipes import load_run
-from d3s2.synthesis.sampling import Drawn, sample_batch
+from d3s2.synthesis.guided import guided_sample, item_noise
+from d3s2.synthesis.items import SampledItem
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "every 1": ("every=1",),
@@ -37,8 +37,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "every 3": ("every=3",),
     "every 3, held": ("every=3", "hold=true"),
     "every 4, held": ("every=4", "hold=true"),
-    "both, every 1": ("mode=both", "every=1"),
-    "both, every 2, held": ("mode=both", "every=2", "hold=true"),
+    "both, every 1": ("rule=both", "every=1"),
+    "both, every 2, held": ("rule=both", "every=2", "hold=true"),
 }
 COMMON = ("synthesize.trace_every=0", "synthesize.measure_cost=false")
 
@@ -86,25 +86,31 @@ def run_of(args: argparse.Namespace, folder: Path, device: torch.device) -> Run:
     return Run(load_run("scenes", overrides(args)), folder, device)
 
 
-def drawn(run: Run, models: Models, ids: Sequence[str], *, guided: bool) -> tuple[list[Drawn], float]:
-    """The finished images of all masks, and the processor seconds that sampling and judging them took."""
-    images: list[Drawn] = []
-    size = run.config.synthesize.batch
-    start = time.process_time()
-    for begin in range(0, len(ids), size):
-        batch = ids[begin : begin + size]
-        images += sample_batch(run, models, batch, load_masks(run.train_data, batch), guided=guided).drawn
-    return images, time.process_time() - start
+def drawn(run: Run, models: Models, ids: Sequence[str], *, guided: bool) -> tuple[list[SampledItem], float]:
+    """The finished images of all masks, and the seconds that sampling them took."""
+    items: list[SampledItem] = []
+    settings, seconds = run.config.synthesize, 0.0
+    for begin in range(0, len(ids), settings.batch):
+        batch = ids[begin : begin + settings.batch]
+        noises = [item_noise(run.config.seed, source_id) for source_id in batch]
+        masks = load_masks(run.train_data, batch)
+        sampled = guided_sample(
+            models.generator, models.teacher, models.bank, masks, noises, settings, device=run.device, guided=guided
+        )
+        items += sampled.items
+        seconds += sampled.trace.wall_s
+    return items, seconds
 
 
-def told(before: Sequence[Drawn], after: Sequence[Drawn], before_s: float, after_s: float) -> dict[str, Any]:
+def told(
+    before: Sequence[SampledItem], after: Sequence[SampledItem], before_s: float, after_s: float
+) -> dict[str, Any]:
     """Energies and seconds of one variant."""
     pairs = list(zip(before, after, strict=True))
+    names = before[0].energies
     return {
-        "l_seg": fmean(one.l_seg for one in after),
-        "l_feat": fmean(one.l_feat for one in after),
-        "l_seg_fell": sum(two.l_seg < one.l_seg for one, two in pairs),
-        "l_feat_fell": sum(two.l_feat < one.l_feat for one, two in pairs),
+        "energies": {name: fmean(one.energies[name] for one in after) for name in names},
+        "fell": {name: sum(two.energies[name] < one.energies[name] for one, two in pairs) for name in names},
         "accuracy": fmean(one.accuracy for one in after),
         "seconds": after_s,
         "ratio": after_s / before_s,

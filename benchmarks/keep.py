@@ -4,24 +4,27 @@
     python benchmarks/keep.py runs/camvid-grid --judged runs/camvid      the same from an ablation along budgets
     python benchmarks/keep.py --tables           writes tables and curves anew, from the latest file of each
 
-A kept file is results.json with the judges, the cost of guidance and of each stage beside it. Of an ablation along
-budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each record of `sets` says its share of the masks as
-`budget`; judges and gallery come from an evaluation of the same recipe at one budget.
+A kept file is results.json with the judges, the cost of guidance and of each stage beside it; older ones are of the
+first format of results. Of an ablation along budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each
+record of `sets` says its share of the masks as `budget`; judges and gallery come from an evaluation of the same recipe
+at one budget.
 """
 
 import argparse
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from d3s2.base.files import read_json, write_json, write_text
+from d3s2.base.formats.files import read_json, write_json, write_text
+from d3s2.base.formats.records import record_from
 from d3s2.report.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.report.comparisons import budget_figure
-from d3s2.report.records import SetResult, set_title
+from d3s2.report.older_results import current_row
+from d3s2.report.records import SetResult
+from d3s2.report.set_names import set_title
 from d3s2.report.tables import measured
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,14 +33,13 @@ RUNS = ("scenes", "camvid", "ccp")
 GRID = "ablation-test.json"
 LEAST = 0.005  # of a share that others are told as factors of: 0.1 is not five times 0.02
 PAGES = ("README.md", "docs/results.md")
-OF_RESULT = {field.name for field in fields(SetResult)}
-OF_ABLATION = [field.name for field in fields(Ablation) if field.name != "rows"]
+OF_ABLATION = ("dataset", "config", "hardware", "date", "commit", "command", "versions")
 
 
 def keep(folder: Path, judged: Path | None = None) -> Path:
     """Writes the JSON of one run, or of an ablation along budgets; returns its path."""
     grid = folder / GRID
-    results = of_budgets(read_json(grid)) if grid.exists() else read_json(folder / "results.json")
+    results = of_budgets(read_json(grid)) if grid.exists() else read_kept(folder / "results.json")
     evaluated = judged or folder
     for extra in ("judges", "guidance_cost", "cost"):
         if (evaluated / f"{extra}.json").exists():
@@ -66,15 +68,21 @@ def draw_budgets(results: dict[str, Any]) -> None:
 
 
 def _ablation_row(row: dict[str, Any]) -> AblationRow:
-    kept = {key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in row if key in OF_RESULT}
+    kept = {key: value for key, value in row.items() if key in SetResult.__dataclass_fields__}
     axis = REFERENCE if row["name"] == "all" else "budget"
-    return AblationRow(axis, "", (), row["budget"], None, None, SetResult(**kept))
+    return AblationRow(axis, "", (), row["budget"], {}, None, record_from(kept, SetResult, row["name"]))
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    """A kept file, its records of sets in today's form."""
+    kept = read_json(path)
+    return kept | {"sets": [current_row(row) for row in kept["sets"]]} if "sets" in kept else kept
 
 
 def of_budgets(ablation: dict[str, Any]) -> dict[str, Any]:
     """The records of an ablation as those of an evaluation, each with its share of the masks; each set once."""
     rows = [row for row in ablation.pop("rows") if row["axis"] == "budget" or row["result"]["name"] == "all"]
-    return {"sets": [{**row["result"], "budget": round(row["share"], 4)} for row in rows], **ablation}
+    return {"sets": [{**current_row(row["result"]), "budget": round(row["share"], 4)} for row in rows], **ablation}
 
 
 def table(path: Path, full: bool, up: str) -> str:
@@ -84,19 +92,19 @@ def table(path: Path, full: bool, up: str) -> str:
         full: of a grid, tail mIoU too.
         up: from the page to the root.
     """
-    results = read_json(path)
+    results = read_kept(path)
     if "budget" in results["sets"][0]:
         return budget_table(path, results, full, up)
-    random = next((row["miou_mean"] for row in results["sets"] if row["name"] == "random"), None)
+    random = next((mean_of(row, "miou") for row in results["sets"] if row["name"] == "random"), None)
     lines = ["| set | images | mIoU, % | tail mIoU, % | of random |", "|---|---:|---:|---:|---:|"]
     for row in results["sets"]:
         mark = "**" if row["name"] == "distilled" else ""
         cells = (
             set_title(row["name"]),
             f"{row['items']:,}",
-            measured(row["miou_mean"], row["miou_std"]),
-            measured(row["tail_miou_mean"], row["tail_miou_std"]),
-            f"× {row['miou_mean'] / random:.2f}" if random else "-",
+            _score(row, "miou"),
+            _score(row, "tail_miou"),
+            f"× {mean_of(row, 'miou') / random:.2f}" if random else "-",
         )
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
     return "\n".join([*lines, "", _caption(path, results, up)])
@@ -131,12 +139,21 @@ def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
 
 
 def _measured(row: dict[str, Any] | None, random: dict[str, Any] | None, score: str) -> str:
-    if row is None or row[f"{score}_mean"] is None:
+    if row is None or mean_of(row, score) is None:
         return "-"
-    text = measured(row[f"{score}_mean"], row[f"{score}_std"])
-    if random is None or random is row or (random[f"{score}_mean"] or 0) < LEAST:
+    text = _score(row, score)
+    if random is None or random is row or (mean_of(random, score) or 0) < LEAST:
         return text
-    return f"{text} (× {row[f'{score}_mean'] / random[f'{score}_mean']:.2f})"
+    return f"{text} (× {mean_of(row, score) / mean_of(random, score):.2f})"
+
+
+def mean_of(row: dict[str, Any], score: str) -> Any:
+    """The mean of a score, None where the row has none."""
+    return row["scores"].get(score, {}).get("mean")
+
+
+def _score(row: dict[str, Any], score: str) -> str:
+    return measured(mean_of(row, score), row["scores"].get(score, {}).get("std"))
 
 
 def _caption(path: Path, results: dict[str, Any], up: str) -> str:
@@ -171,7 +188,7 @@ def latest(name: str) -> Path:
 def write_tables() -> None:
     """Replaces what stands between the markers of the pages: `table:NAME`, or `table:NAME:full` for all of a grid."""
     for name in RUNS:
-        draw_budgets(read_json(latest(name)))
+        draw_budgets(read_kept(latest(name)))
     for page in PAGES:
         text, up = (ROOT / page).read_text(), "../" * page.count("/")
         for name in RUNS:

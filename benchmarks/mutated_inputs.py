@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
 from readers import READERS, make_run  # noqa: E402
 from test_mutated_inputs import LARGEST_GIB, LONGEST_S, attack  # noqa: E402
 
-from d3s2.base.runtime import commit, hardware, versions  # noqa: E402
+from d3s2.base.machine.runtime import commit, hardware, versions  # noqa: E402
 
 ENDS = ("accepted", "named", "bad")
 

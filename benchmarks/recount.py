@@ -15,6 +15,7 @@ class is, as a mean over seeds, and so is the mIoU of each seed:
 
 The mean over seeds is exact: mean of I_c over T. That of a seed is m_s n_s / |T|; the integers n_s follow from
 sum_s m_s n_s = S |T| mean(I_c), where one combination alone fits. What cannot be told is null, and named in the file.
+Files are those of the first format of results, in which every score has keys of its own.
 """
 
 import argparse
@@ -28,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from d3s2.base.files import read_json, write_json
-from d3s2.base.runtime import commit
-from d3s2.metrics import rarest_classes
-from d3s2.pipeline.config import DataConfig
-from d3s2.pipeline.run import open_split
+from d3s2.base.formats.files import read_json, write_json
+from d3s2.base.machine.runtime import commit
+from d3s2.data.catalogue import open_split
+from d3s2.data.settings import DataSettings
+from d3s2.metrics.formulas import rarest_classes
 
 CLOSE = 1e-11  # of a sum of shares; two combinations that differ by one class are 0.01 apart
 CHANGED = ("miou_mean", "miou_std", "miou_per_seed", "tail_miou_mean", "tail_miou_std")
@@ -53,7 +54,7 @@ def main() -> None:
     for path in asked.files:
         kept = read_json(path)
         rows = kept["sets"] if "sets" in kept else [row["result"] for row in kept["rows"]]
-        if "recounted" in kept:
+        if "recounted" in kept or "scores" in rows[0]:  # later formats are counted so from the beginning
             print(f"{path}: is counted anew already", file=sys.stderr)
             continue
         truth, tail = classes_of(kept, asked.root)
@@ -76,7 +77,8 @@ def main() -> None:
 
 def classes_of(kept: dict[str, Any], root: Path | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Train ids that the test masks of a kept run hold, and those of the rarest third of the training masks."""
-    data = DataConfig.model_validate(kept["config"]["data"] | ({"root": str(root)} if root else {}))
+    values = {DataSettings.renamed.get(key, key): value for key, value in kept["config"]["data"].items()}
+    data = DataSettings.model_validate(values | ({"root": str(root)} if root else {}))
     train, test = (num_masks_of(data, split) for split in (data.train, kept["dataset"].rpartition("/")[2]))
     tail = rarest_classes(train)
     if tuple(kept.get("tail_classes") or tail) != tail:
@@ -84,7 +86,7 @@ def classes_of(kept: dict[str, Any], root: Path | None) -> tuple[tuple[int, ...]
     return tuple(np.flatnonzero(test).tolist()), tail
 
 
-def num_masks_of(data: DataConfig, split: str) -> np.ndarray:
+def num_masks_of(data: DataSettings, split: str) -> np.ndarray:
     """How many masks of a split hold each class."""
     source = open_split(data, split)
     held = np.zeros(256, dtype=np.int64)

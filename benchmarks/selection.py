@@ -21,9 +21,9 @@ import numpy as np
 import scipy.sparse
 from simulated_census import ADE20K_MASKS, ade20k_frequencies, count_folder, simulate, stretched
 
-from d3s2.base.files import write_json
-from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
-from d3s2.data.census import MaskCensus
+from d3s2.base.formats.files import write_json
+from d3s2.base.machine.runtime import commit, hardware, peak_memory_gib, versions
+from d3s2.data.census.counts import MaskCensus
 from d3s2.selection.coverage import classes_of, levels_of
 from d3s2.selection.greedy import greedy_fast, greedy_lazy
 from d3s2.selection.objectives import LogCoverage

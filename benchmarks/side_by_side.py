@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from d3s2.base.files import write_json
-from d3s2.base.runtime import commit, hardware, versions
+from d3s2.base.formats.files import write_json
+from d3s2.base.machine.runtime import commit, hardware, versions
 
 POLL_S = 0.005
 PAGE_BYTES = 4096

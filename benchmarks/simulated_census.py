@@ -9,7 +9,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from PIL import Image
 
-from d3s2.data.census import MaskCensus, count_mask
+from d3s2.data.census.counts import MaskCensus, count_mask
 
 ADE20K_MASKS = 20_210
 MASK_PX = 512 * 512

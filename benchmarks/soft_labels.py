@@ -4,34 +4,35 @@
 
 The images stay as they are. For each variant the run's teacher reads them again, its distribution is kept in cells of
 `cell_px` pixels with `num_top` classes, and students of the recipe's protocol learn from the set; masks alone come
-first, whose students are those of the run where it was evaluated. Called again it goes on.
+first, whose students are those of the run where it was evaluated. Called again it resumes.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from side_by_side import parser_for, tell
 
-from d3s2.base.files import sha256_text
-from d3s2.base.runtime import pick_device
+from d3s2.base.formats.files import sha256_text
+from d3s2.base.machine.runtime import pick_device
 from d3s2.data.pairs import to_unit
 from d3s2.pipeline.evaluate import compare_sets
-from d3s2.pipeline.fit import fit_teacher
+from d3s2.pipeline.fitting.fit import fit_teacher
 from d3s2.pipeline.run import Run, read_config
 from d3s2.store.items import ItemFacts
+from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soft_bytes, soften
-from d3s2.store.writer import PROVENANCE, SetWriter
+from d3s2.store.writer import SetWriter
 
 VARIANTS = "4x4 2x4 1x4 1xall"
 """Side of a cell in pixels x classes kept in it."""
 
-KEPT = ("items", "bytes", "seeds", "miou_mean", "miou_std", "miou_per_seed", "tail_miou_mean", "tail_miou_std")
+KEPT = ("items", "bytes", "seeds", "scores", "per_seed")
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def sets(run: Run, variants: list[str], work: Path) -> Iterator[tuple[str, Path]
 
 def told(row: Any, folder: Path | None) -> dict[str, Any]:
     """Scores of one variant, and the bytes of its soft labels."""
-    scores = {key: getattr(row, key) for key in KEPT}
+    scores = {key: value for key, value in asdict(row).items() if key in KEPT}
     if folder is None:
         return scores | {"soft_bytes": 0}
     kept = DistilledSet(folder)

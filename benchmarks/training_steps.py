@@ -30,14 +30,15 @@ from kornia.geometry.transform import warp_affine
 from side_by_side import parser_for, seconds_of, tell
 from torch import Tensor
 
-from d3s2.base.moving import to_device
-from d3s2.base.runtime import pick_device
+from d3s2.base.machine.moving import to_device
+from d3s2.base.machine.runtime import pick_device
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.image_files import png_bytes, read_image, read_mask
+from d3s2.data.files.image_files import png_bytes, read_image, read_mask
 from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import FilePairs, Pairs, in_order, load_pairs, to_unit
 from d3s2.nets.fresh import new_segmenter
-from d3s2.student.augment import Augmentation, Variation, augment, draw_variation
+from d3s2.student.augment import Variation, augment, draw_variation
+from d3s2.student.settings import AugmentationSettings
 
 SIZES = {"64x96": ((64, 96), None, 8, 8), "512x512": ((512, 512), (512, 512), 16, 1)}
 """Name -> size of the pictures, crop, pictures a step, steps a round."""
@@ -65,7 +66,7 @@ def measure(
     """Seconds a step of each side, and their ratios to a whole step."""
     source = Scenes("train", IN_MEMORY, size_px)
     pairs = load_pairs(source, source.ids)
-    work = Work(pairs, Augmentation(crop_px=crop_px), batch, steps, device)
+    work = Work(pairs, AugmentationSettings(crop_px=crop_px), batch, steps, device)
     with tempfile.TemporaryDirectory() as folder:
         files = FilePairs(Files(source, Path(folder)), source.ids)
         sides: dict[str, Callable[[], None]] = {
@@ -92,7 +93,7 @@ def measure(
 class Work:
     """A network, its optimiser, and pictures in memory."""
 
-    def __init__(self, pairs: Pairs, how: Augmentation, batch: int, steps: int, device: torch.device) -> None:
+    def __init__(self, pairs: Pairs, how: AugmentationSettings, batch: int, steps: int, device: torch.device) -> None:
         self.pairs, self.how, self.batch, self.steps, self.device = pairs, how, batch, steps, device
         self.net = new_segmenter("compact-unet", SPACE.num_classes, seed=0).to(device).train()
         self.optimiser = torch.optim.AdamW(self.net.parameters())

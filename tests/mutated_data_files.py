@@ -31,11 +31,12 @@ from PIL import Image
 
 from d3s2.base.errors import D3S2Error
 from d3s2.data.catalogue import open_dataset
+from d3s2.data.files.image_files import read_8bit_mask, read_colour_mask, read_image, read_mask
 from d3s2.data.folder import read_palette
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.hf import _names_beside
-from d3s2.data.image_files import read_8bit_mask, read_colour_mask, read_image, read_mask
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles, pair_files
+from d3s2.data.pairing import pair_files
 
 Mutation = Callable[[bytearray, np.random.Generator], bytes]
 SIZES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 20_000, 400_000_000)

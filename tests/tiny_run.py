@@ -9,7 +9,7 @@ from d3s2.cli import main
 
 TINY = (
     "teacher.source=null",
-    "generator.settings={}",
+    "generator.model=null",
     "teacher.train.iterations=3",
     "teacher.train.batch=4",
     "teacher.train.width=8",

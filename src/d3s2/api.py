@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from d3s2.base.errors import out_of_memory
-from d3s2.base.files import locked
-from d3s2.base.launch import meeting
+from d3s2.base.formats.files import locked
+from d3s2.base.machine.launch import meeting
+from d3s2.base.machine.runtime import is_first_process, pick_device, within_cores
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import is_first_process, pick_device, within_cores
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import evaluate as evaluate_run
@@ -30,7 +30,7 @@ def select(recipe: Recipe, *, out: Path | str, overrides: Sequence[str] = (), pr
 
     Args:
         recipe: name of a recipe, path of a YAML file, or a config.
-        out: folder of the run; one that is there is gone on with.
+        out: folder of the run; an existing run is resumed.
         overrides: 'key=value' strings, for example 'select.ratio=0.05'.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The one door: `d3s2 COMMAND`. Exit status 0 done, 1 the work failed, 2 the call was wrong, 130 and 143 stopped.
+"""Command-line entry point. Exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 and 143 stopped.
 
 Imports next to nothing, so that even a Ctrl-C while commands are imported ends in a sentence.
 """
@@ -6,7 +6,7 @@ Imports next to nothing, so that even a Ctrl-C while commands are imported ends 
 import os
 import sys
 
-from d3s2.base.signals import INTERRUPTED, TERMINATED, leaving_at_once, sentence_of
+from d3s2.base.machine.signals import INTERRUPTED, TERMINATED, leaving_at_once, sentence_of
 
 
 def main() -> None:

@@ -15,17 +15,17 @@ import yaml
 from tiny_networks import CLASS_NAMES, save_tiny
 from tiny_run import TINY, call
 
-from d3s2.base.checkpoint import Checkpoint
 from d3s2.base.config import read_yaml, with_overrides
-from d3s2.base.files import write_json
+from d3s2.base.formats.checkpoint import Checkpoint
+from d3s2.base.formats.files import write_json
+from d3s2.data.census.take import read_bad
 from d3s2.data.folder import read_folder_plan
 from d3s2.generator.compact.network import load_generator
 from d3s2.generator.schedules import levels_of
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.loading import load_segmenter
-from d3s2.pipeline.census import read_bad
 from d3s2.pipeline.cost import accounted, read_costs
-from d3s2.pipeline.fitted import is_fitted
+from d3s2.pipeline.fitting.record import is_fitted
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST
 from d3s2.pipeline.report import _energies, _notes, _provenance
 from d3s2.pipeline.run import Run, read_config
@@ -73,7 +73,8 @@ def make_run(folder: Path) -> None:
     bad = {"dataset": "scenes/train", "num_masks": 24, "skipped": True, "masks": {"3": "is not an image"}}
     write_json(folder / "census-bad" / "bad_masks.json", bad)
     results = read_results(folder / "results.json")
-    rows = tuple(AblationRow("strength", "1", ("a.b=1",), 0.1, 1.5, 2.0, result) for result in results.sets)
+    energies = {"segmentation": 1.5}
+    rows = tuple(AblationRow("strength", "1", ("a.b=1",), 0.1, energies, 2.0, result) for result in results.sets)
     rest = {key: getattr(results, key) for key in ("dataset", "hardware", "date", "commit", "command", "versions")}
     write_ablation(folder / "ablation-val.json", Ablation(rows=rows, config={}, **rest))
     save_tiny("segformer", folder / "segformer")
@@ -163,7 +164,7 @@ def read_teacher(folder: Path) -> None:
 
 def read_overrides(folder: Path) -> None:
     text = (folder / "mine.yaml").read_text(encoding="utf-8", errors="replace")
-    with_overrides({"a": {"b": 1}}, [f"a.c={text}", f"{text}=1"])
+    with_overrides({"a": {"b": 1}}, [f"a.c={text}", f"{text.replace(':', '')}=1"])
 
 
 def add_cost(folder: Path) -> None:

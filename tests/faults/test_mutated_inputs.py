@@ -158,7 +158,7 @@ BY_HAND = [
     ),
     ("manifest", set_to("road", "label_space", "names", 0), "manifest.json: scenes: class name 'road' is given twice"),
     ("results", set_to(-1, "sets", 0, "items"), "holds -1, expected no size, time, seed or deviation below 0."),
-    ("results", set_to(1.5, "sets", 0, "miou_per_seed", 0), "holds 1.5, expected every score as a share, 0 to 1."),
+    ("results", set_to(1.5, "sets", 0, "per_seed", "miou", 0), "holds 1.5, expected every score as a share, 0 to 1."),
     ("judges", set_to(7, "rows", 0, "teacher_miou"), "key 'rows.0.teacher_miou': input should be less than or equal"),
     ("run", lambda _: [], "run.json: input should be an object, got a list of 0; restore it from a copy"),
     ("generator config", lambda _: {}, "config.json: key '_class_name': field required; get the folder again, or make"),
@@ -222,7 +222,7 @@ def test_a_pickle_in_a_generators_folder_is_not_opened(run_folder: Path, tmp_pat
     shutil.copytree(run_folder / "models" / "generator", folder)
     (folder / "diffusion_pytorch_model.safetensors").unlink()
     torch.save({"x": Evil(tmp_path / "ran")}, folder / "diffusion_pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"generator: a compact generator cannot be loaded .*get the folder again"):
+    with pytest.raises(ModelError, match=r"generator: cannot be read as a compact generator .*get the folder again"):
         load_generator(folder, 18)
     assert not (tmp_path / "ran").exists()
 

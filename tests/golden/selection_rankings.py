@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from d3s2.base.files import write_text
-from d3s2.data.census import MaskCensus
-from d3s2.selection.select import METHODS, select_masks
+from d3s2.base.formats.files import write_text
+from d3s2.data.census.counts import MaskCensus
+from d3s2.selection.select import select_masks
+from d3s2.selection.settings import METHODS
 
 GOLDEN = Path(__file__).with_suffix(".tsv")
 NUM_MASKS, NUM_CLASSES, NUM_CHOSEN = 240, 12, 12

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from d3s2.base.files import read_json
+from d3s2.base.formats.files import read_json
 from d3s2.data.known.camvid import SPACE as CAMVID
 from d3s2.data.known.ccp import SPACE as CCP
+from d3s2.report.older_results import current_row
 
 ROOT = Path(__file__).resolve().parents[2]
 UNET, SEGFORMER = "compact-unet", "segformer-b0"
@@ -21,7 +22,8 @@ README, RESULTS = "README.md", "docs/results.md"
 @cache
 def kept(name: str) -> dict[str, Any]:
     """The latest kept file of a recipe, as the tables take it."""
-    return max(map(read_json, (ROOT / "benchmarks").glob(f"{name}_*.json")), key=lambda content: content["date"])
+    content = max(map(read_json, (ROOT / "benchmarks").glob(f"{name}_*.json")), key=lambda content: content["date"])
+    return content | {"sets": [current_row(row) for row in content.get("sets", [])]}
 
 
 def row(name: str, student: str, set_name: str, budget: int | None = None) -> dict[str, Any]:
@@ -32,8 +34,12 @@ def row(name: str, student: str, set_name: str, budget: int | None = None) -> di
     return found
 
 
+def mean_of(one: dict[str, Any], score: str = "miou") -> float:
+    return current_row(one)["scores"][score]["mean"]
+
+
 def miou(name: str, student: str, set_name: str, budget: int | None = None, score: str = "miou") -> float:
-    return 100 * row(name, student, set_name, budget)[f"{score}_mean"]
+    return 100 * mean_of(row(name, student, set_name, budget), score)
 
 
 def ratio(name: str, student: str, set_name: str, budget: int, score: str = "miou") -> str:
@@ -59,12 +65,12 @@ def gain(student: str, budget: int) -> str:
 def of_class(name: str, student: str, set_name: str, class_name: str, digits: int = 0) -> str:
     """IoU of a class at 5 %."""
     names = (CCP if name == "ccp" else CAMVID).names
-    return f"{100 * row(name, student, set_name, 1)['iou_per_class'][names.index(class_name)]:.{digits}f}"
+    return f"{100 * row(name, student, set_name, 1)['per_class']['iou'][names.index(class_name)]:.{digits}f}"
 
 
 def reached(set_name: str, budget: int | None) -> int:
     """Classes of CCP with an IoU of at least 1 %."""
-    return sum((share or 0) >= 0.01 for share in row("ccp", UNET, set_name, budget)["iou_per_class"])
+    return sum((share or 0) >= 0.01 for share in row("ccp", UNET, set_name, budget)["per_class"]["iou"])
 
 
 def changes(name: str, before: str, after: str, classes: Sequence[str]) -> str:
@@ -76,7 +82,7 @@ def changes(name: str, before: str, after: str, classes: Sequence[str]) -> str:
 def largest_change() -> float:
     """Share of a mIoU that the rule before took from it, in per cent."""
     changed = [one for one in kept("ccp")["sets"] if "as_first_kept" in one]
-    return max(100 * (1 - one["as_first_kept"]["miou_mean"] / one["miou_mean"]) for one in changed)
+    return max(100 * (1 - one["as_first_kept"]["miou_mean"] / mean_of(one)) for one in changed)
 
 
 def of_readme() -> list[str]:
@@ -139,8 +145,8 @@ def of_ccp() -> list[str]:
     guided, soft, unguided, _ = (ratios("ccp", UNET, name) for name in names)
     seg_guided, seg_soft, seg_unguided, seg_balanced = (", ".join(ratios("ccp", SEGFORMER, name)) for name in names)
     unet, unet_class = partial(miou, "ccp", UNET), partial(of_class, "ccp", UNET)
-    seg_mious = [100 * one["miou_mean"] for one in kept("ccp")["sets"] if one["student"] == SEGFORMER]
-    tail = max(100 * one["tail_miou_mean"] for one in kept("ccp")["sets"])
+    seg_mious = [100 * mean_of(one) for one in kept("ccp")["sets"] if one["student"] == SEGFORMER]
+    tail = max(100 * mean_of(one, "tail_miou") for one in kept("ccp")["sets"])
     size = {name: row("ccp", UNET, name, 1)["bytes"] / 1e6 for name in ("distilled", "distilled-soft")}
     twice = row("ccp", UNET, "random", 2)["bytes"] / 1e6
     classes = ("jeans", "shorts", "leggings", "coat", "dress")
@@ -174,7 +180,7 @@ def of_ccp() -> list[str]:
 def of_soft_labels() -> list[str]:
     """Rows of the table of cells."""
     return [
-        f"{100 * found['miou_mean']:.1f} | {100 * found['tail_miou_mean']:.1f} | {found['soft_bytes']:,}"
+        f"{100 * mean_of(found):.1f} | {100 * mean_of(found, 'tail_miou'):.1f} | {found['soft_bytes']:,}"
         for found in kept("soft-labels")["variants"].values()
     ]
 
@@ -222,11 +228,11 @@ def test_goals_that_the_pages_call_met_are_met() -> None:
 def test_kept_tables_count_the_classes_of_the_truth() -> None:
     for path in (ROOT / "benchmarks").glob("*.json"):
         content = read_json(path)
-        rows = content.get("sets", []) if isinstance(content, dict) else []
-        for one in (row for row in rows if row.get("iou_per_class")):
+        rows = map(current_row, content.get("sets", []) if isinstance(content, dict) else [])
+        for one in (row for row in rows if row["per_class"].get("iou")):
             absent = content["recounted"]["classes_in_no_test_mask"] if "recounted" in content else []
-            known = [share for index, share in enumerate(one["iou_per_class"]) if index not in absent]
+            known = [share for index, share in enumerate(one["per_class"]["iou"]) if index not in absent]
             assert None not in known, f"{path.name}: {one['name']}"
-            assert sum(known) / len(known) == pytest.approx(one["miou_mean"], abs=1e-9), f"{path.name}: {one['name']}"
-            if one["miou_per_seed"]:
-                assert sum(one["miou_per_seed"]) / len(one["seeds"]) == pytest.approx(one["miou_mean"], abs=1e-9)
+            assert sum(known) / len(known) == pytest.approx(mean_of(one), abs=1e-9), f"{path.name}: {one['name']}"
+            if one["per_seed"].get("miou"):
+                assert sum(one["per_seed"]["miou"]) / len(one["seeds"]) == pytest.approx(mean_of(one), abs=1e-9)

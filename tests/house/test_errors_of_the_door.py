@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from tiny_run import TINY, call, distil
 
-from d3s2.base.files import locked
+from d3s2.base.formats.files import locked
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -57,8 +57,8 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert distil(tmp_path / "run", "synthesize.guidance.mode=slow") == 2
-    assert "Key 'synthesize.guidance.mode': input should be 'fast', 'full' or 'both', got 'slow'." in said(capsys)
+    assert distil(tmp_path / "run", "synthesize.guidance.rule=slow") == 2
+    assert "Key 'synthesize.guidance.rule': unknown guidance rule 'slow': known are both, fast, full." in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,10 @@ def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path:
             "Key 'synthesize.guidance_scale': input should be a finite number, got inf.",
         ),
         ("select.class_weights={road: .inf}", "class_weights.road': input should be a finite number, got inf."),
-        ("teacher.train.zoom=[0.5, .inf]", "Key 'teacher.train.zoom.1': input should be a finite number, got inf."),
+        (
+            "teacher.train.augmentation.zoom=[0.5, .inf]",
+            "Key 'teacher.train.augmentation.zoom.1': input should be a finite number, got inf.",
+        ),
         ("seed=1e40", "Key 'seed': input should be"),
     ],
 )
@@ -166,7 +169,7 @@ def test_a_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert distil(tmp_path / "run", f"generator.settings={{model: {tmp_path / 'none'}}}") == 1
+    assert distil(tmp_path / "run", f"generator.model={tmp_path / 'none'}") == 1
     assert "there is no compact generator here; make one with `d3s2 fit`." in said(capsys)
 
 

@@ -1,4 +1,4 @@
-"""The house itself: what is exported, what the door offers, that recipes build, that importing does nothing."""
+"""The project itself: what is exported, which commands there are, that recipes build, that importing does nothing."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def test_the_public_names_are_these() -> None:
     assert all(hasattr(d3s2, name) for name in d3s2.__all__)
 
 
-def test_the_door_offers_these_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_offers_these_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--help") == 0
     shown = capsys.readouterr().out
     for command in COMMANDS:

@@ -13,7 +13,7 @@ SEED = 1
 @pytest.mark.parametrize("decoder", ["libpng", "pillow"])
 def test_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoder: str):
     if decoder == "pillow":
-        monkeypatch.setattr("d3s2.data.image_files.png_decode", None)
+        monkeypatch.setattr("d3s2.data.files.image_files.png_decode", None)
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     every = mutated_data_files.readers(tmp_path)

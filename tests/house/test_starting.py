@@ -6,14 +6,17 @@ import sys
 import pytest
 from test_house import COMMANDS
 
-from d3s2.generator import names as generator_names
 from d3s2.generator.compact.network import new_generator
-from d3s2.nets.fresh import ARCHITECTURES
-from d3s2.nets.names import ARCHITECTURE_NAMES
-from d3s2.selection.names import METHOD_NAMES
-from d3s2.selection.select import METHODS
+from d3s2.generator.compact.settings import HEAD_CHANNELS
+from d3s2.generator.kinds import GENERATORS
+from d3s2.metrics.table import METRICS
+from d3s2.nets.architectures import ARCHITECTURES
+from d3s2.selection.settings import METHODS
+from d3s2.synthesis.settings import RULES
+from d3s2.teacher.settings import ENERGIES
 
-LARGE = ("torch", "transformers", "diffusers", "kornia", "accelerate", "scipy", "numpy", "pyarrow", "matplotlib")
+HUB = "huggingface_hub.file_download"  # and with it a client of HTTP
+LARGE = ("torch", "transformers", "diffusers", "kornia", "accelerate", "scipy", "numpy", "pyarrow", "matplotlib", HUB)
 SCRIPT = f"""
 import sys
 calls = {{calls!r}}
@@ -53,12 +56,12 @@ def test_the_quick_answers_import_no_large_library() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_names_for_configs_are_those_of_the_tables() -> None:
-    assert tuple(ARCHITECTURES) == ARCHITECTURE_NAMES
-    assert tuple(METHODS) == METHOD_NAMES
+def test_what_stands_in_a_table_can_be_loaded() -> None:
+    for table in (ARCHITECTURES, ENERGIES, GENERATORS, METHODS, METRICS, RULES):
+        assert all(table.load(name) is not None for name in table)
 
 
 @pytest.mark.parametrize("channels", [(32,), (32, 64)])
 def test_channels_that_a_config_allows_make_a_generator(channels: tuple[int, ...]) -> None:
-    assert all(count % generator_names.HEAD_CHANNELS == 0 for count in channels)
+    assert all(count % HEAD_CHANNELS == 0 for count in channels)
     assert new_generator(0, num_classes=3, channels=channels).config.channels

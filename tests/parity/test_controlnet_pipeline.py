@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.config import build
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.generator import GENERATORS
+from d3s2.generator.kinds import GENERATORS
 from d3s2.generator.samplers import SAMPLERS, initial_noise
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
@@ -42,7 +42,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def loaded(folder: Path, schedule: str) -> ControlNetGenerator:
     values = {"model": str(folder), "controlnet": str(folder / "controlnet"), "palette": "ade20k"}
     values |= {"negative_prompt": "lamp", "schedule": schedule}
-    loader = GENERATORS["controlnet"]
+    loader = GENERATORS.load("controlnet")
     return loader.load(build(loader.settings, values, "generator"), SPACE, torch.device("cpu"))
 
 

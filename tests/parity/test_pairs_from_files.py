@@ -8,12 +8,14 @@ import torch
 
 from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs, to_unit
-from d3s2.generator.compact.fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.fit import draw_weights, fit_generator
 from d3s2.generator.compact.network import new_generator
-from d3s2.metrics import confusion_matrix
+from d3s2.generator.compact.settings import CompactFitSettings
+from d3s2.metrics.counting import confusion_matrix
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.student.predict import predict, score
-from d3s2.student.train import TrainSettings, train
+from d3s2.student.settings import TrainSettings
+from d3s2.student.train import train
 from d3s2.teacher.bank import gather_bank
 
 CPU = torch.device("cpu")
@@ -46,7 +48,7 @@ def test_training(batch: int) -> None:
 def test_fitting_of_the_generator(rare_boost: float, tmp_path: Path) -> None:
     def fitted(pairs: PairSource, name: str) -> torch.Tensor:
         model = new_generator(0, num_classes=SPACE.num_classes, channels=(32, 32))
-        settings = FitSettings(steps=4, batch=3, rare_boost=rare_boost)
+        settings = CompactFitSettings(steps=4, batch=3, rare_boost=rare_boost)
         return weights_of(fit_generator(model, pairs, settings, seed=1, checkpoint=tmp_path / name, device=CPU)[0])
 
     assert torch.equal(fitted(HELD, "held.pt"), fitted(READ, "read.pt"))

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from d3s2.data.label_space import IGNORE
+from d3s2.base.train_ids import IGNORE
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
     NO_ONE,

@@ -1,19 +1,19 @@
-"""An ablation shares what variants have in common, goes on after a stop, and says what is wrong with a call."""
+"""An ablation shares what variants have in common, resumes after a stop, and says what is wrong with a call."""
 
 import json
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from tiny_run import TINY, call
 
-from d3s2.generator.names import Mode
-from d3s2.pipeline.ablate import Grid, plan_ablation
+from d3s2.pipeline.ablate import Grid
 from d3s2.pipeline.variants import AXES, folder_name, plan_variants
+from d3s2.planning.ablation_plan import plan_ablation
 from d3s2.recipes import load_run
 from d3s2.report.ablation import read_ablation
 from d3s2.store.verify import verify
+from d3s2.synthesis.settings import RULES
 
 TINIER = (*TINY, "data.options={count: {train: 24, val: 5, test: 6}, size_px: [32, 48]}", "evaluate.seeds=1")
 
@@ -42,7 +42,7 @@ def test_every_variant_has_a_row_after_the_references(finished: Path) -> None:
         ("steps", "3", "distilled"),
         ("steps", "2", "distilled"),
     ]
-    assert [row.l_seg is None for row in found.rows] == [True] * 3 + [False] * 5
+    assert [not row.energies for row in found.rows] == [True] * 3 + [False] * 5
     assert found.rows[3].share == pytest.approx(5 / 24)
 
 
@@ -79,7 +79,7 @@ def test_tables_stand_beside_the_json(finished: Path) -> None:
     lines = (finished / "ablation-val.csv").read_text().splitlines()
     assert len(lines) == 9
     assert "<h3>Steps</h3>" in (finished / "ablation-val.html").read_text()
-    assert lines[0].startswith("axis,variant,overrides,share,l_seg,sampling_s,name,items")
+    assert lines[0].startswith("axis,variant,overrides,share,energies,sampling_s,name,items")
 
 
 def test_budgets_compare_every_set_of_the_recipe_with_random_images_of_their_own_number(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_budgets_compare_every_set_of_the_recipe_with_random_images_of_their_own
     assert [row.result.name for row in found.of("budget", "compact-unet")] == made * 2
     assert [row.result.items for row in found.rows] == [5, 24, *[2] * 4, *[5] * 4]
     unguided, guided, soft = found.rows[3:6]
-    assert unguided.l_seg != guided.l_seg == soft.l_seg
+    assert unguided.energies != guided.energies == soft.energies
     assert soft.result.bytes > guided.result.bytes
     beside = found.random_beside(guided)
     assert beside == found.rows[2].result != found.references("compact-unet")["random"]
@@ -127,10 +127,10 @@ def test_every_axis_builds_and_names_its_variants_apart(axis: str) -> None:
 def test_a_dry_run_counts_sets_and_students_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert ablate(tmp_path / "grid", "--axis", "mode", "--axis", "parts", "--dry-run") == 0
+    assert ablate(tmp_path / "grid", "--axis", "rule", "--axis", "parts", "--dry-run") == 0
     # of parts: base, unguided, random masks with and without guidance, each loss alone; of mode: all but one more
     shown = capsys.readouterr().out
-    assert f"{6 + len(get_args(Mode)) - 1} sets for {8 + len(get_args(Mode))} variants" in shown
+    assert f"{6 + len([*RULES]) - 1} sets for {8 + len([*RULES])} variants" in shown
     assert not (tmp_path / "grid").exists()
 
 

@@ -19,11 +19,12 @@ from PIL import Image
 
 import d3s2
 from d3s2.base.errors import DataError, StoreError
-from d3s2.data.census import MaskCensus, MaskCount
+from d3s2.data.census.cache import CENSUS_FILE
+from d3s2.data.census.counts import MaskCensus, MaskCount
+from d3s2.data.census.take import BAD_FILE, count_items, read_bad, take_census
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.pipeline.census import BAD_FILE, CENSUS_FILE, count_items, read_bad, take_census
 
 SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
 VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
@@ -66,7 +67,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ids.extend(some)
         return count_items(dataset, some)
 
-    monkeypatch.setattr("d3s2.pipeline.census.count_items", counting)
+    monkeypatch.setattr("d3s2.data.census.take.count_items", counting)
     return ids
 
 
@@ -164,7 +165,7 @@ KILLED = """
     from pathlib import Path
     from d3s2.data.dataset import Entry, FileDataset
     from d3s2.data.label_space import LabelSpace
-    from d3s2.pipeline.census import take_census
+    from d3s2.data.census.take import take_census
 
     class Killer:
         seen = 0
@@ -238,7 +239,7 @@ def test_every_bad_file_is_named_in_one_report(tmp_path: Path):
     path = tmp_path / "cache" / BAD_FILE
     assert str(error.value).splitlines() == [
         f"mine/train: 3 of 12 masks cannot be used ({path} names all); repair or remove them, or leave them out with "
-        "--skip-bad:",
+        "select.skip_bad=true:",
         *(f"  {line}" for line in expected.values()),
     ]
     assert read_bad(tmp_path / "cache") == expected

@@ -13,7 +13,8 @@ from tiny_stable_diffusion import write_pipeline
 
 from d3s2.base.config import build, read_yaml, with_overrides
 from d3s2.data.known.ade20k import NAMES, SPACE
-from d3s2.generator.stable_diffusion.controlnet import ControlNetSettings, load_controlnet
+from d3s2.generator.stable_diffusion.controlnet import load_controlnet
+from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.recipes import FOLDER
 from d3s2.store.verify import verify
 
@@ -46,7 +47,7 @@ def values(tmp_path: Path) -> dict:
     made = with_overrides(read_yaml(FOLDER / "scenes.yaml"), [*TINY, "select.ratio=null", "select.num_masks=2"])
     made["data"] = {"dataset": "ade20k", "root": str(tmp_path / "ade20k"), "test": "val", "size": list(SIZE)}
     settings = {"model": str(base), "controlnet": str(base / "controlnet"), "palette": "ade20k", "offline": True}
-    made["generator"] = {"kind": "controlnet", "settings": settings}
+    made["generator"] = {"kind": "controlnet", **settings}
     return made
 
 
@@ -62,11 +63,11 @@ def test_repeated_colours_are_refused_with_the_key_that_accepts_them(
     assert distil_values(tmp_path, values) == 1
     said = capsys.readouterr().err
     assert "Palette 'ade20k' gives classes 'road' and 'skyscraper' of ADE20K one colour (140, 140, 140)" in said
-    assert "set generator.settings.shared_colours to true to accept that" in said
+    assert "set generator.shared_colours to true to accept that" in said
 
 
 def test_the_run_file_alone_makes_the_set_and_prompts_keep_the_rarest(tmp_path: Path, values: dict) -> None:
-    values["generator"]["settings"]["shared_colours"] = True
+    values["generator"]["shared_colours"] = True
     assert distil_values(tmp_path, values) == 0
     assert verify(tmp_path / "run").sound
     settings = json.loads((tmp_path / "run/manifest.json").read_text())["models"]["generator"]["settings"]
@@ -83,8 +84,6 @@ def test_the_run_file_alone_makes_the_set_and_prompts_keep_the_rarest(tmp_path: 
 def test_a_rarity_that_is_given_is_not_replaced(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, values: dict
 ) -> None:
-    values["generator"]["settings"] |= {"shared_colours": True, "rarity": [1, 2]}
+    values["generator"] |= {"shared_colours": True, "rarity": [1, 2]}
     assert distil_values(tmp_path, values) == 1
-    assert (
-        "generator.settings.rarity has 2 numbers for 150 classes of ADE20K; give one each." in capsys.readouterr().err
-    )
+    assert "generator.rarity has 2 numbers for 150 classes of ADE20K; give one each." in capsys.readouterr().err

@@ -41,11 +41,11 @@ def copied(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_copy_of_the_data_elsewhere_is_the_same_data(copied: tuple[Path, Path]) -> None:
     data, out = copied
     students = {path.name: path.stat().st_mtime_ns for path in (out / "students").iterdir()}
-    made, table = content(out), [row.miou_per_seed for row in read_results(out / "results.json").sets]
+    made, table = content(out), [row.per_seed["miou"] for row in read_results(out / "results.json").sets]
     assert evaluate(data, out) == 0
     assert {path.name: path.stat().st_mtime_ns for path in (out / "students").iterdir()} == students
     assert content(out) == made
-    assert [row.miou_per_seed for row in read_results(out / "results.json").sets] == table
+    assert [row.per_seed["miou"] for row in read_results(out / "results.json").sets] == table
 
 
 def test_data_that_was_changed_is_not_taken_for_what_the_networks_were_fitted_on(

@@ -7,8 +7,7 @@ import huggingface_hub
 import pytest
 from tiny_run import call
 
-from d3s2.generator.model_cards import MODEL_CARDS
-from d3s2.nets.network_cards import NETWORK_CARDS
+from d3s2.hub.cards import cards_for
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def test_everything_that_is_missing_is_named_with_licence_size_and_the_way_to_ge
     said = capsys.readouterr().out
     generators, networks = said.split(f"Segmentation networks in {cache}\n")
     assert f"Parts of generators in {cache}\n" in generators
-    for text, cards in ((generators, MODEL_CARDS), (networks, NETWORK_CARDS)):
+    for text, cards in ((generators, cards_for("generator")), (networks, cards_for("segmentation"))):
         for card in cards.values():
             line = f"  [ ] {card.model_id}: {card.part}; licence {card.licence}; {card.download_gib:g} GiB\n"
             assert f"{line}      {card.how_to_get}\n" in text
@@ -59,6 +58,6 @@ def test_what_is_there_is_marked_and_not_explained(capsys: pytest.CaptureFixture
 def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
     assert call("doctor", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert [network["model_id"] for network in found["networks"]] == list(NETWORK_CARDS)
-    assert [model["model_id"] for model in found["models"]] == list(MODEL_CARDS)
+    assert [network["model_id"] for network in found["networks"]] == list(cards_for("segmentation"))
+    assert [model["model_id"] for model in found["models"]] == list(cards_for("generator"))
     assert not any(network["found"] for network in found["networks"])

@@ -17,13 +17,13 @@ from tiny_stable_diffusion import write_pipeline
 from d3s2.store.verify import verify
 
 WEIGHTS = "models/generator/diffusion_pytorch_model.safetensors"
-TUNE = ("generator.kind=controlnet", "generator.tune={steps: 6, batch: 2, lr: 0.001, warmup_steps: 1}")
+TUNE = "fit: {steps: 6, batch: 2, lr: 0.001, warmup_steps: 1}"
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     base = write_pipeline(tmp_path_factory.mktemp("base"))
-    return ["scenes", *TINY, *TUNE, f"generator.settings={{model: {base}, offline: true}}", "--device", "cpu"]
+    return ["scenes", *TINY, f"generator={{kind: controlnet, model: {base}, offline: true, {TUNE}}}", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_diffusers_reads_the_fitted_controlnet_and_its_provenance_is_there(fitte
     assert controlnet.controlnet_mid_block.weight.abs().max() > 0  # zero when it was new
     record = json.loads((fitted / "models" / "generator" / "fitted.json").read_text())
     assert record["started_from"] is None
-    assert record["settings"]["settings"]["palette"] == "label-space"
+    assert record["settings"]["palette"] is None
     assert set(record["weights_sha256_before"]) == {"controlnet", "text_encoder", "unet", "vae"}
     assert (fitted / "models" / "generator" / "previews" / "step-000006.png").exists()
 
@@ -53,8 +53,8 @@ def test_the_run_goes_on_with_the_controlnet_it_fitted(words: list[str], fitted:
 
 
 def test_a_controlnet_that_is_there_is_gone_on_from(words: list[str], fitted: Path, tmp_path: Path) -> None:
-    start = f"generator.settings.controlnet={fitted / 'models' / 'generator'}"
-    again = [*words, start, "generator.settings.palette=label-space", "generator.tune.lr=1e-12"]
+    start = f"generator.controlnet={fitted / 'models' / 'generator'}"
+    again = [*words, start, "generator.palette=label-space", "generator.fit.lr=1e-12"]
     assert call("fit", *again, "--half", "--out", str(tmp_path / "run")) == 0
     first, second = load_file(fitted / WEIGHTS), load_file(tmp_path / "run" / WEIGHTS)
     assert all(tensor.dtype == torch.float16 for tensor in second.values())
@@ -65,7 +65,7 @@ def test_killed_after_a_checkpoint_and_run_again_gives_the_same_bytes(
     words: list[str], fitted: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    words = [*words, "generator.tune.checkpoint_s=0.001", "--out", str(folder)]
+    words = [*words, "generator.fit.checkpoint_s=0.001", "--out", str(folder)]
     process = subprocess.Popen([sys.executable, "-m", "d3s2.cli", "fit", *words], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 240
     while not (folder / "models/generator/checkpoint.pt").exists() and time.monotonic() < until:
@@ -90,8 +90,8 @@ def test_two_processes_give_the_weights_of_one(words: list[str], fitted: Path, t
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("compact", "generator.tune fine-tunes a ControlNet, but generator.kind is 'compact'; set kind to controlnet"),
-        ("freestyle", "generator.tune fine-tunes a ControlNet, but generator.kind is 'freestyle'"),
+        ("compact", "Unknown key 'generator.fit.warmup_steps'"),
+        ("freestyle", "Unknown key 'generator.fit'"),
     ],
 )
 def test_only_controlnets_are_tuned(

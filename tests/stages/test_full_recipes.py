@@ -9,7 +9,7 @@ from tiny_networks import save_tiny
 from tiny_run import call
 from tiny_stable_diffusion import write_pipeline
 
-from d3s2.data.image_files import read_mask
+from d3s2.data.files.image_files import read_mask
 from d3s2.data.known import ade20k, cocostuff
 from d3s2.report.records import read_results
 from d3s2.store.reader import DistilledSet
@@ -25,7 +25,7 @@ SMALLER = (
     "evaluate.sets=[distilled]",
     "evaluate.train.iterations=2",
     "evaluate.train.batch=1",
-    "evaluate.train.crop_px=[64, 64]",
+    "evaluate.train.augmentation.crop_px=[64, 64]",
 )
 
 
@@ -34,10 +34,10 @@ def local_models(folder: Path, teacher: str, class_names: tuple[str, ...]) -> tu
     write_pipeline(folder / "sd")
     save_tiny(teacher, folder / "teacher", class_names)
     return (
-        f"generator.settings.model={folder / 'sd'}",
-        f"generator.settings.controlnet={folder / 'sd' / 'controlnet'}",
-        "generator.settings.controlnet_subfolder=null",
-        f"generator.settings.tiny_decoder={folder / 'sd' / 'tiny_decoder'}",
+        f"generator.model={folder / 'sd'}",
+        f"generator.controlnet={folder / 'sd' / 'controlnet'}",
+        "generator.controlnet_subfolder=null",
+        f"generator.tiny_decoder={folder / 'sd' / 'tiny_decoder'}",
         f"teacher.source={folder / 'teacher'}",
     )
 

@@ -44,9 +44,9 @@ def test_every_set_architecture_and_seed_has_a_row(grid: Path) -> None:
     assert {(row.set_name, row.student, row.seed) for row in rows} == {
         (name, student, seed) for name in SETS for student in STUDENTS for seed in (0, 1)
     }
-    assert all(len(row.iou_per_class) == len(row.boundary_iou_per_class) == len(names) for row in rows)
+    assert all(len(row.per_class["iou"]) == len(row.per_class["boundary_iou"]) == len(names) for row in rows)
     for row in rows:
-        for share in (row.miou, row.boundary_iou, row.fw_iou, row.pixel_accuracy):
+        for share in map(row.scores.get, ("miou", "boundary_iou", "fw_iou", "pixel_accuracy")):
             assert share is not None
             assert 0 <= share <= 1
 
@@ -58,8 +58,8 @@ def test_the_table_has_a_row_a_set_and_student(grid: Path) -> None:
     rows, _ = read_student_rows(grid / "records.parquet")
     for row in results.sets:
         mine = [one for one in rows if (one.set_name, one.student) == (row.name, row.student)]
-        assert row.miou_per_seed == tuple(one.miou for one in mine)
-        assert row.pixel_accuracy_mean == pytest.approx(sum(one.pixel_accuracy or 0 for one in mine) / 2)
+        assert row.per_seed["miou"] == tuple(one.scores["miou"] for one in mine)
+        assert row.mean("pixel_accuracy") == pytest.approx(sum(one.scores["pixel_accuracy"] or 0 for one in mine) / 2)
     lines = list(csv.DictReader((grid / "results.csv").read_text().splitlines()))
     assert [(line["student"], line["name"]) for line in lines] == [(row.student, row.name) for row in results.sets]
     assert (grid / "results.md").read_text().startswith("| student | set | items |")
@@ -71,7 +71,7 @@ def test_students_are_scored_on_their_way_where_that_is_asked_for(grid: Path) ->
     assert {row.early_iterations for row in rows} == {(1,)}
     for row in read_results(grid / "results.json").sets:
         mine = [one for one in rows if (one.set_name, one.student) == (row.name, row.student)]
-        assert row.early_miou_mean == (pytest.approx(sum(one.early_miou[0] for one in mine) / 2),)
+        assert [one.mean for one in row.early_miou] == [pytest.approx(sum(one.early_miou[0] for one in mine) / 2)]
     assert "mIoU of segformer-b0 by iterations of training" in (grid / "report.html").read_text()
     before = {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()}
     assert all(name.endswith(".json") and ".early." not in name for name in before)
@@ -96,8 +96,8 @@ def alive(process_id: int) -> bool:
 
 def children(process_id: int) -> list[int]:
     """Processes that a process started."""
-    found = Path(f"/proc/{process_id}/task/{process_id}/children")
-    return [int(word) for word in found.read_text().split()] if found.exists() else []
+    threads = Path(f"/proc/{process_id}/task").glob("*/children")
+    return [int(word) for thread in threads if thread.exists() for word in thread.read_text().split()]
 
 
 def descendants(process_id: int) -> list[int]:
@@ -174,7 +174,7 @@ def test_students_of_two_processes_go_on_where_they_were_stopped(grid: Path, tmp
     assert call("evaluate", *words, "--out", str(stopped)) == 0
     alone, pair = scores(stopped)[0], scores(through)[0]
     assert alone.digest != pair.digest
-    assert alone.miou == pytest.approx(pair.miou, abs=0.05)
+    assert alone.scores["miou"] == pytest.approx(pair.scores["miou"], abs=0.05)
 
 
 def step_in(folder: Path) -> int:
@@ -193,12 +193,30 @@ def test_another_architecture_more_trains_only_its_own_students(grid: Path) -> N
     assert len(after) == len(before) + 1
 
 
+def test_a_metric_of_ones_own_is_in_every_file_and_trains_nobody(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "examples")
+    before = {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()}
+    own = "own_metric:classes_seen"
+    asked = ("evaluate.sets=[random]", "evaluate.architectures=[compact-unet]", f"evaluate.metrics=[miou, '{own}']")
+    assert call("evaluate", "scenes", *GRID, *asked, "--out", str(grid), "--device", "cpu") == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (grid / "students").iterdir()} == before
+    (row,) = read_results(grid / "results.json").sets
+    assert list(row.scores) == ["miou", own]
+    rows, _ = read_student_rows(grid / "records.parquet")
+    assert row.per_seed[own] == tuple(one.scores[own] for one in rows)
+    (line,) = csv.DictReader((grid / "results.csv").read_text().splitlines())
+    assert float(line[f"{own}_mean"]) == row.mean(own) == pytest.approx(sum(row.known_per_seed(own)) / 2)
+    for name in ("results.md", "results.tex", "report.html"):
+        assert "classes seen, " in (grid / name).read_text()
+
+
 def soft_copy(source: Path, folder: Path) -> None:
     """The distilled set of a run once more, with soft labels: a folder made elsewhere."""
     distilled = DistilledSet(source)
     writer = SetWriter(folder, "elsewhere", distilled.space)
     for item_id in distilled.ids:
-        mask, facts = distilled.mask(item_id), ItemFacts(source_id=item_id, seed=0)
+        mask, item = distilled.mask(item_id), distilled.item(item_id)
+        facts = ItemFacts(source_id=item.source_id, seed=item.seed, candidate=item.candidate)
         shares = (mask == [[[index]] for index in range(distilled.space.num_classes)]) * 0.9 + 0.01
         writer.write(item_id, distilled.image(item_id), mask, facts, soften(shares, cell_px=4))
     writer.finish(
@@ -221,7 +239,7 @@ def test_other_selections_mixes_and_folders_from_elsewhere_are_sets_too(grid: Pa
     assert rows[names[7]].items > rows[names[8]].items
     labels = sum(path.stat().st_size for path in (elsewhere / "soft").iterdir())
     assert rows[names[4]].bytes == rows["balanced+distilled"].bytes + labels
-    assert rows[names[4]].miou_per_seed != rows["balanced+distilled"].miou_per_seed
+    assert rows[names[4]].per_seed != rows["balanced+distilled"].per_seed
     assert "balanced real + distilled" in (grid / "report.html").read_text()
 
 

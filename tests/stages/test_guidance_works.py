@@ -8,19 +8,21 @@ import torch
 
 from d3s2.api import distill
 from d3s2.data.pairs import Pairs, load_pairs
-from d3s2.metrics import mean_iou
+from d3s2.metrics.formulas import mean_iou
+from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.fit import fit_teacher, new_unet
+from d3s2.pipeline.fitting.fit import fit_teacher
 from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
 from d3s2.store.items import Item
 from d3s2.store.reader import DistilledSet
 from d3s2.student.predict import score
-from d3s2.student.train import TrainSettings, train
+from d3s2.student.settings import TrainSettings
+from d3s2.student.train import train
 
 CPU = torch.device("cpu")
 NUM_ITEMS = 20
-GUIDANCE = ("mode=both", "strength=0.25", "l_seg=1.0", "l_feat=1.0")
+GUIDANCE = ("rule=both", "strength=0.25", "energies={segmentation: 1.0, features: 1.0}")
 OVERRIDES = (
     "data.options={count: {train: 400, test: 4}}",
     "select.ratio=0.05",
@@ -46,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     guided = distill("scenes", out=folder, overrides=OVERRIDES, device="cpu")
     unguided = DistilledSet(folder / "unguided")
     run = Run(load_run("scenes", OVERRIDES), folder, CPU)
-    bystander = new_unet(run.train_data.space.num_classes, 16, seed=5)
+    bystander = new_segmenter("compact-unet", run.train_data.space.num_classes, seed=5)
     train(bystander, run.train_pairs, TrainSettings(iterations=200, batch=8, lr=3e-3), seed=5, device=CPU)
     return Made(
         items=guided.items,
@@ -59,8 +61,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_both_energies_fall_in_at_least_95_of_100_items(made: Made) -> None:
     assert len(made.items) == NUM_ITEMS
-    assert sum(item.l_seg_after < item.l_seg_before for item in made.items) >= 0.95 * NUM_ITEMS
-    assert sum(item.l_feat_after < item.l_feat_before for item in made.items) >= 0.95 * NUM_ITEMS
+    assert (
+        sum(item.energies_after["segmentation"] < item.energies_before["segmentation"] for item in made.items)
+        >= 0.95 * NUM_ITEMS
+    )
+    assert (
+        sum(item.energies_after["features"] < item.energies_before["features"] for item in made.items)
+        >= 0.95 * NUM_ITEMS
+    )
 
 
 def test_the_teacher_reads_the_masks_better_from_guided_images(made: Made) -> None:

@@ -9,12 +9,13 @@ from jaxtyping import Float, UInt8
 from tiny_run import TINY
 from torch import Tensor
 
+from d3s2.evaluation import judges
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.loading import save_segmenter
 from d3s2.nets.segmenter import Segmenter
+from d3s2.pipeline.judge import judge
 from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
-from d3s2.stages import judges
 
 CPU = torch.device("cpu")
 DATA = "data.options={count: {train: 100, test: 6}, size_px: [32, 48]}"
@@ -23,7 +24,7 @@ DATA = "data.options={count: {train: 100, test: 6}, size_px: [32, 48]}"
 def some_run(folder: Path, seed: int) -> Run:
     """A run whose teacher was drawn from `seed`, under one name."""
     teacher = folder / "teacher"
-    run = Run(load_run("scenes", [*TINY, DATA, f"teacher.source={teacher}"]), folder, CPU)
+    run = Run(load_run("scenes", [*TINY, DATA, f"teacher.source={teacher}", "evaluate.sets=[all]"]), folder, CPU)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         save_segmenter(CompactUNet(num_classes=18, width=8), teacher, run.train_data.space.names)
@@ -40,7 +41,7 @@ def test_what_is_kept_of_the_images_is_one_table(tmp_path: Path, monkeypatch: py
         return rows
 
     monkeypatch.setattr(judges, "_features", watched)
-    judges.judge_sets(some_run(tmp_path, 0), {})
+    judge(some_run(tmp_path, 0))
     assert len(alive) == 4
     assert max(alive) == 1
 
@@ -54,8 +55,8 @@ def test_rows_are_those_that_came() -> None:
 
 
 def test_a_teacher_that_was_exchanged_judges_again(tmp_path: Path) -> None:
-    first = judges.judge_sets(some_run(tmp_path, 0), {})
+    first = judge(some_run(tmp_path, 0))
     written = (tmp_path / "judges.json").stat().st_mtime_ns
-    assert judges.judge_sets(some_run(tmp_path, 0), {}) == first
+    assert judge(some_run(tmp_path, 0)) == first
     assert (tmp_path / "judges.json").stat().st_mtime_ns == written
-    assert judges.judge_sets(some_run(tmp_path, 1), {}).digest != first.digest
+    assert judge(some_run(tmp_path, 1)).digest != first.digest

@@ -1,4 +1,4 @@
-"""The whole line, as a user calls it: what it leaves, that it repeats itself, that it goes on after a stop."""
+"""The whole line, as a user calls it: what it leaves, that it repeats itself, that it resumes after a stop."""
 
 import json
 import os
@@ -40,14 +40,14 @@ def test_the_table_holds_every_set_with_two_seeds(finished: Path) -> None:
     results = read_results(finished / "results.json")
     assert [row.name for row in results.sets] == ["random", "balanced", "distilled-unguided", "distilled", "all"]
     assert [row.items for row in results.sets] == [5, 5, 5, 5, 24]
-    assert all(len(row.miou_per_seed) == 2 for row in results.sets)
+    assert all(len(row.per_seed["miou"]) == 2 for row in results.sets)
 
 
 def test_energies_are_there_for_every_step(finished: Path) -> None:
     for kind in ("unguided", "guided"):
         traces = [json.loads(path.read_text()) for path in sorted((finished / "traces").glob(f"{kind}-*.json"))]
-        assert [len(trace["l_seg"]) for trace in traces] == [3, 3, 3]
-        assert [len(trace["l_seg"][0]) for trace in traces] == [2, 2, 1]
+        assert [len(trace["energies"]["segmentation"]) for trace in traces] == [3, 3, 3]
+        assert [len(trace["energies"]["segmentation"][0]) for trace in traces] == [2, 2, 1]
         assert traces[0]["noise"][0] == 1.0
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from test_data_elsewhere import evaluate
 from tiny_layouts import write_ade20k
 
-from d3s2.pipeline.run import open_split, read_config
+from d3s2.data.catalogue import open_split
+from d3s2.pipeline.run import read_config
 
 
 def pixels_of(out: Path) -> list[int]:

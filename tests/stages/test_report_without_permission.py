@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_text
+from d3s2.base.formats.files import write_text
 from d3s2.pipeline.report import write_report
 from d3s2.pipeline.run import open_run
 from d3s2.recipes import load_run

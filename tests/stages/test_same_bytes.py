@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 from tiny_run import call, content
 
-from d3s2.base.runtime import torch_threads
+from d3s2.base.machine.runtime import torch_threads
 
 WORDS = (
     "data.options={count: {train: 18, test: 4}}",
@@ -35,7 +35,9 @@ def energies(folder: Path, kind: str) -> list[list[float]]:
     traces = [json.loads(path.read_text()) for path in sorted((folder / "traces").glob(f"{kind}-*.json"))]
     steps = range(len(traces[0]["noise"]))
     return [
-        [value for trace in traces for value in trace[loss][step]] for loss in ("l_seg", "l_feat") for step in steps
+        [value for trace in traces for value in trace["energies"][name][step]]
+        for name in ("segmentation", "features")
+        for step in steps
     ]
 
 

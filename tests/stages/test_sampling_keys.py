@@ -1,6 +1,5 @@
 """Keys of `synthesize` that reach the sampler: fresh noise, and steps that are repeated in guidance's window."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +7,10 @@ import torch
 from tiny_run import TINY
 
 from d3s2.data.pairs import load_masks
-from d3s2.pipeline.fit import Models, fit_models
+from d3s2.pipeline.fitting.fit import Models, fit_models
 from d3s2.pipeline.run import Run, open_run
 from d3s2.recipes import load_run
-from d3s2.synthesis.sampling import Sampled, sample_batch
+from d3s2.synthesis.guided import Sampled, guided_sample, item_noise
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +22,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, Models]:
 
 def sampled(made: tuple[Path, Run, Models], *words: str) -> Sampled:
     _, run, models = made
-    other = replace(run, config=load_run("scenes", [*TINY, "synthesize.steps=10", *words]))
+    settings = load_run("scenes", [*TINY, "synthesize.steps=10", *words]).synthesize
     ids = run.train_data.ids[:1]
-    return sample_batch(other, models, ids, load_masks(run.train_data, ids), guided=False)
+    noises, parts = [item_noise(0, name) for name in ids], (models.generator, models.teacher, models.bank)
+    return guided_sample(*parts, load_masks(run.train_data, ids), noises, settings, device=run.device, guided=False)
 
 
 def test_eta_draws_the_same_fresh_noise_each_time(made: tuple[Path, Run, Models]) -> None:
     without, once, again = (sampled(made, *words) for words in ((), ("synthesize.eta=0.5",), ("synthesize.eta=0.5",)))
-    assert (once.drawn[0].image != without.drawn[0].image).any()
-    assert (once.drawn[0].image == again.drawn[0].image).all()
+    assert (once.items[0].image != without.items[0].image).any()
+    assert (once.items[0].image == again.items[0].image).all()
 
 
 def test_repeated_steps_are_those_in_the_window_of_guidance(made: tuple[Path, Run, Models]) -> None:

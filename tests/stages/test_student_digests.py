@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_run import TINY
 
-from d3s2.evaluation.sets import Sets
+from d3s2.evaluation.grid import TestSplit, student_jobs
 from d3s2.evaluation.students import StudentJob
-from d3s2.pipeline.evaluate import _jobs
+from d3s2.pipeline.evaluate import sets_of
 from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
 
@@ -17,11 +17,15 @@ from d3s2.recipes import load_run
 def job(folder: Path, *words: str) -> StudentJob:
     """The first student of an evaluation; trains nothing."""
     run = Run(load_run("scenes", [*TINY, "evaluate.sets=[random]", *words]), folder, torch.device("cpu"))
-    return next(_jobs(run, Sets(run), folder))
+    test = TestSplit(run.test_digest, tuple(run.test_census.class_px.tolist()))
+    settings, data = run.config.evaluate, run.config.data
+    return next(
+        student_jobs(settings, data, sets_of(run), test, folder=folder, judge=folder / "judge", device=run.device)
+    )
 
 
 def with_cores(monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
-    monkeypatch.setattr("d3s2.base.runtime._cpu_flags", lambda: flags)
+    monkeypatch.setattr("d3s2.base.machine.runtime._cpu_flags", lambda: flags)
 
 
 def test_the_format_that_auto_means_is_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

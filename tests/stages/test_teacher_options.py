@@ -80,6 +80,6 @@ def test_a_layer_that_is_not_there_names_those_that_are(capsys: pytest.CaptureFi
 
 def test_a_map_without_a_source_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert distil_file(run_file(tmp_path, source=None, label_map=LABEL_MAP)) == 2
-    assert "teacher.label_map and teacher.allow_pickle are for a network that teacher.source names" in (
+    assert "teacher.label_map, teacher.allow_pickle and teacher.revision are for a network that teacher.source" in (
         capsys.readouterr().err
     )

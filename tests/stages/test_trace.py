@@ -11,8 +11,8 @@ def traced(folder: Path, kind: str = "guided") -> list[list[bool]]:
     """For each batch, at which steps its energies were taken."""
     traces = [json.loads(path.read_text()) for path in sorted((folder / "traces").glob(f"{kind}-*.json"))]
     for trace in traces:
-        assert len(trace["noise"]) == len(trace["l_seg"]) == len(trace["l_feat"])
-    return [[None not in values for values in trace["l_seg"]] for trace in traces]
+        assert [len(trace["noise"])] * 2 == [*map(len, trace["energies"].values())]
+    return [[None not in values for values in trace["energies"]["segmentation"]] for trace in traces]
 
 
 def page(folder: Path) -> str:

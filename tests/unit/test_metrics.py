@@ -6,15 +6,13 @@ import torch
 from scipy.ndimage import binary_erosion
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from d3s2.metrics import (
-    boundary_counts,
+from d3s2.metrics.counting import boundary_counts, confusion_matrix, near_contour
+from d3s2.metrics.formulas import (
     boundary_iou_per_class,
-    confusion_matrix,
     frequency_weighted_iou,
     iou_per_class,
     mean_boundary_iou,
     mean_iou,
-    near_contour,
     pixel_accuracy,
     rarest_classes,
 )

@@ -1,1 +1,1 @@
-"""Foundation: errors, config, seeds, runtime, files, progress. Imports nothing of d3s2."""
+"""Foundation: errors, config, tables of names, seeds, progress; files in formats/, this machine in machine/."""

@@ -2,25 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from d3s2.base.errors import ConfigError
-from d3s2.base.files import read_text
-from d3s2.base.json_text import shortened
+from d3s2.base.errors import ConfigError, UsageError
+from d3s2.base.formats.files import read_text
+from d3s2.base.formats.json_text import shortened
+from d3s2.base.formats.yaml_text import MAX_DEPTH, parse_yaml
 from d3s2.base.names import nearest
-from d3s2.base.yaml_text import MAX_DEPTH, parse_yaml
 
 
 class Config(BaseModel):
-    """Base of every config: frozen; an unknown key is an error, and so is a number that is not finite."""
+    """Base of every settings record: frozen; an unknown key is an error, and so is a number that is not finite.
+
+    Class attributes:
+        renamed: key that a record once had -> where it stands now, below the same record; '' is the record itself.
+    """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=Config)
+KEY_OF_A_MAPPING = "[key]"  # what pydantic adds to the place of a wrong key in a mapping
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -57,6 +64,12 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
         *parents, last = key.split(".")
         if len(parents) >= MAX_DEPTH:
             raise ConfigError(f"Override '{shortened(override, 80)}' names a key of more than {MAX_DEPTH} parts.")
+        if ":" in key:  # which of its dots are those of a package cannot be told
+            raise ConfigError(
+                f"Override '{shortened(override, 80)}': a name of the form package.module:object cannot be part of a "
+                "key; give a mapping as the value, for example "
+                "synthesize.guidance.energies={segmentation: 1, package.module:object: 0.2}."
+            )
         for parent in parents:
             if not isinstance(target.get(parent), dict):
                 target[parent] = {}
@@ -65,39 +78,54 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
     return result
 
 
-def build(config: type[C], values: Mapping[str, Any], where: str) -> C:
-    """Validates `values` into `config`; raises ConfigError, one sentence a problem."""
+def build(config: type[C], values: Mapping[str, Any], where: str = "", prefix: str = "") -> C:
+    """Validates `values` into `config`; raises ConfigError, one sentence a problem.
+
+    Args:
+        where: the file or call that holds the values, for the sentence.
+        prefix: of the keys in the sentence, for a record that stands inside another one ('generator.').
+    """
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        problems = [_sentence(config, problem) for problem in error.errors()]
-        raise ConfigError(f"{where}: " + " ".join(problems)) from None
+        problems = " ".join(_sentence(config, problem, prefix) for problem in error.errors())
+        raise ConfigError(f"{where}: {problems}" if where else problems) from None
 
 
-def _sentence(config: type[Config], problem: Any) -> str:
-    path = [str(part) for part in problem["loc"]]
-    key = ".".join(path)
+def _sentence(config: type[Config], problem: Any, prefix: str) -> str:
+    inner = problem.get("ctx", {}).get("error")
+    if isinstance(inner, ConfigError):  # of a record that was built inside this one: whole sentences already
+        return str(inner)
+    path = [str(part) for part in problem["loc"] if part != KEY_OF_A_MAPPING]
+    key = prefix + ".".join(path)
+    if isinstance(inner, UsageError):  # an unknown name: the sentence says which are known
+        text = str(inner)
+        return f"Key '{key}': {text[0].lower()}{text[1:]}"
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(config, path[:-1])
+        record = _record_at(config, path[:-1])
+        known = sorted(record.model_fields) if record else []
+        if record and path[-1] in record.renamed:
+            now = prefix + ".".join([*path[:-1], record.renamed[path[-1]]])
+            return f"Key '{key}' is '{now.rstrip('.')}' now: write it there."
         hint = nearest(path[-1], known)
         suggestion = f", did you mean '{hint}'?" if hint else f"; known here: {', '.join(known)}."
         return f"Unknown key '{key}'{suggestion}"
     if problem["type"] == "missing":
         return f"Key '{key}' is missing."
     message = problem["msg"].removeprefix("Value error, ")
-    if not key:
+    if not path:
         return f"{message}."
     return f"Key '{key}': {message[0].lower()}{message[1:]}, got {shortened(repr(problem['input']))}."
 
 
-def _known_keys(config: type[Config], path: Sequence[str]) -> list[str]:
-    """The keys known below `path`; numbers in a path (list positions) and union tags are passed over."""
+def _record_at(config: type[Config], path: Sequence[str]) -> type[Config] | None:
+    """The record that stands at `path`; numbers in a path (list positions) and union tags are passed over."""
     here: type[Config] | None = config
     for part in path:
         field = here.model_fields.get(part) if here else None
         if field is not None:
             here = _config_inside(field)
-    return sorted(here.model_fields) if here else []
+    return here
 
 
 def _config_inside(field: FieldInfo) -> type[Config] | None:

@@ -1,6 +1,10 @@
-"""A loss that is not finite ends a training at once, before it is stored as weights."""
+"""Numbers that are not finite are found before they are stored: as weights, or as a black image."""
 
 import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from d3s2.base.errors import NumericError
 
@@ -18,3 +22,8 @@ def require_finite_loss(loss: float, label: str, step: int, lr: float) -> None:
             f"{label}: the loss of step {step} is {loss}, expected a finite number; lower the learning rate (lr is "
             f"{lr:g}) and repeat the call."
         )
+
+
+def not_finite(x: Float[Tensor, "b c h w"]) -> Bool[Tensor, " b"]:
+    """Which items of a batch hold a number that is NaN or infinite."""
+    return ~torch.isfinite(x).all(dim=(1, 2, 3))

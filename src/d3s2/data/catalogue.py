@@ -10,13 +10,15 @@ from pydantic import Field
 from d3s2.base.config import Config, build
 from d3s2.base.errors import UsageError
 from d3s2.base.names import choose
-from d3s2.data.dataset import SegmentationDataset
+from d3s2.data.dataset import ResizedDataset, SegmentationDataset
 from d3s2.data.folder import read_folder_plan
+from d3s2.data.folder_plan import FolderPlan
 from d3s2.data.hf import open_hub
 from d3s2.data.known import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import GIVE_ROOT, FolderPlan, Pairing, pair_files
+from d3s2.data.pairing import GIVE_ROOT, Pairing, pair_files
+from d3s2.data.settings import DataSettings
 
 Open = Callable[[str, Path | None, Mapping[str, Any]], SegmentationDataset]
 
@@ -195,8 +197,14 @@ def open_dataset(
     return _pairing(*plan, split, name, options).dataset()
 
 
+def open_split(settings: DataSettings, split: str) -> ResizedDataset:
+    """One split of the data of a run, at its working size; raises as `open_dataset`."""
+    source = open_dataset(settings.dataset, split, root=settings.root, options=settings.options)
+    return ResizedDataset(source, settings.size, settings.resize)
+
+
 def find_pairs(name: str, split: str, root: Path | None, options: Mapping[str, Any] | None = None) -> Pairing | None:
-    """What is on disk of one split, whole or not; None for a data set that does not lie in folders."""
+    """What is on disk of one split, complete or not; None for a data set that does not lie in folders."""
     plan = plan_of(name, root)
     return None if plan is None else _pairing(*plan, split, name, options)
 

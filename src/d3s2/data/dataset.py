@@ -12,11 +12,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from d3s2.base.errors import DataError
-from d3s2.base.files import sha256_file
+from d3s2.base.formats.files import sha256_file
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.image_files import read_colour_mask, read_image, read_mask
+from d3s2.data.files.image_files import read_colour_mask, read_image, read_mask
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.names import Fit
+from d3s2.data.settings import Resize
 
 DIGEST_LENGTH = 16  # of 64 hex digits: one is kept for each file
 MISSING = "missing"
@@ -127,13 +127,13 @@ class ResizedDataset:
     Args:
         source: the data set to read.
         size_px: (height, width).
-        fit: what happens to another aspect ratio: `stretch` the pair, `crop` it at the centre, or `pad` it
+        resize: what happens to another aspect ratio: `stretch` the pair, `crop` it at the centre, or `pad` it
             (image with grey, mask with IGNORE).
     """
 
     source: SegmentationDataset
     size_px: tuple[int, int]
-    fit: Fit = "stretch"
+    resize: Resize = "stretch"
 
     @property
     def name(self) -> str:
@@ -148,35 +148,35 @@ class ResizedDataset:
         return self.source.ids
 
     def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
-        return self.fitted_image(self.source.image(item_id))
+        return self.resized_image(self.source.image(item_id))
 
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
-        return self.fitted_mask(self.source.mask(item_id))
+        return self.resized_mask(self.source.mask(item_id))
 
-    def fitted_image(self, image: UInt8[np.ndarray, "a b 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    def resized_image(self, image: UInt8[np.ndarray, "a b 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The image at the working size."""
-        return self._fitted(image, Image.Resampling.LANCZOS, fill=128)
+        return self._resized(image, Image.Resampling.LANCZOS, fill=128)
 
-    def fitted_mask(self, mask: UInt8[np.ndarray, "a b"]) -> UInt8[np.ndarray, "h w"]:
+    def resized_mask(self, mask: UInt8[np.ndarray, "a b"]) -> UInt8[np.ndarray, "h w"]:
         """The mask at the working size."""
-        return self._fitted(mask, Image.Resampling.NEAREST, fill=IGNORE)
+        return self._resized(mask, Image.Resampling.NEAREST, fill=IGNORE)
 
     def pair_stamp(self, item_id: str) -> str:
         height, width = self.size_px
-        return f"{self.source.pair_stamp(item_id)}-{height}x{width}-{self.fit}"
+        return f"{self.source.pair_stamp(item_id)}-{height}x{width}-{self.resize}"
 
     def pair_digest(self, item_id: str) -> str:
         height, width = self.size_px
-        return f"{self.source.pair_digest(item_id)}-{height}x{width}-{self.fit}"
+        return f"{self.source.pair_digest(item_id)}-{height}x{width}-{self.resize}"
 
-    def _fitted(self, array: np.ndarray, how: Image.Resampling, fill: int) -> np.ndarray:
+    def _resized(self, array: np.ndarray, how: Image.Resampling, fill: int) -> np.ndarray:
         height, width = self.size_px
         if array.shape[:2] == (height, width):
             return array
         picture = Image.fromarray(array)
-        if self.fit == "stretch":
+        if self.resize == "stretch":
             return np.asarray(picture.resize((width, height), how))
-        choose = max if self.fit == "crop" else min
+        choose = max if self.resize == "crop" else min
         scale = choose(height / picture.height, width / picture.width)
         scaled = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
         canvas = Image.new(scaled.mode, (width, height), fill if scaled.mode == "L" else (fill, fill, fill))
@@ -190,7 +190,7 @@ def read_pair(
     """Image and mask of one id; raises DataError when their sizes on disk differ."""
     if isinstance(dataset, ResizedDataset):
         image, mask = read_pair(dataset.source, item_id)
-        return dataset.fitted_image(image), dataset.fitted_mask(mask)
+        return dataset.resized_image(image), dataset.resized_mask(mask)
     image, mask = dataset.image(item_id), dataset.mask(item_id)
     if image.shape[:2] != mask.shape:
         raise DataError(

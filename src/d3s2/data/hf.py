@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 
 from d3s2.base.config import Config, build
 from d3s2.base.errors import DataError, UsageError
-from d3s2.base.files import read_bytes, read_text, sha256_text
+from d3s2.base.formats.files import read_bytes, read_text, sha256_text
 from d3s2.data.dataset import DIGEST_LENGTH, file_stamp
-from d3s2.data.image_files import decode_image, decode_mask
+from d3s2.data.files.image_files import decode_image, decode_mask
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairing import GIVE_ROOT
 

@@ -67,7 +67,7 @@ def inspect_dataset(
     max_read: int | None = 200,
     progress: Progress = SILENT,
 ) -> DatasetReport:
-    """Looks at a data set on disk; what is wrong with it is reported, not raised.
+    """Examines a data set on disk; what is wrong with it is reported, not raised.
 
     Args:
         name: a key of DATASETS, or the path of a YAML data set file.

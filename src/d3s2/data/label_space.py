@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
 from d3s2.base.train_ids import IGNORE, MAX_CLASSES
-from d3s2.data.lines import stray_sign
+from d3s2.data.files.lines import stray_sign
 
 Colour = tuple[int, int, int]
 LARGEST_RAW = 65535

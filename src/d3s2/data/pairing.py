@@ -1,117 +1,20 @@
-"""Which mask belongs to which image: how the files of a data set lie in folders, and the pairs that are found."""
+"""Which mask belongs to which image: the pairs that are found where a plan says that they lie."""
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from os.path import isdir, isfile, islink, realpath
 from pathlib import Path
 
 from d3s2.base.errors import DataError
 from d3s2.base.names import choose
 from d3s2.data.dataset import Entry, FileDataset
-from d3s2.data.label_space import LabelSpace
-from d3s2.data.lines import filled_lines, stray_sign
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-MASK_SUFFIXES = (".bmp", ".mat", ".png", ".tif", ".tiff")
-LOSSY_SUFFIXES = (".jpeg", ".jpg")
+from d3s2.data.files.lines import filled_lines, stray_sign
+from d3s2.data.folder_plan import LOSSY_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
 
 GIVE_ROOT = "give the folder of the data set as its root (data.root=FOLDER, or --root FOLDER of `d3s2 doctor`)"
 """What messages advise where there is no folder."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """Where one side of the pairs lies: the images, or the masks.
-
-    Args:
-        folders: below the root, searched with their subfolders; the first that exists is used. `{split}` stands for
-            the split's folder.
-        pattern: file name without extension; `*` stands for the part that both sides share.
-        suffixes: extensions that count, lower case, in any case on disk.
-        skip: names without extension (wildcards allowed) that are passed over.
-    """
-
-    folders: tuple[str, ...]
-    pattern: str = "*"
-    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
-    skip: str | None = None
-
-    def __post_init__(self) -> None:
-        assert self.pattern.count("*") == 1
-
-    def key(self, relative: Path) -> str | None:
-        """The name of the pair that a file belongs to, with its subfolder; None for a file of no pair."""
-        stem = relative.name.removesuffix(relative.suffix)
-        before, after = self.pattern.split("*")
-        if relative.suffix.lower() not in self.suffixes or len(stem) <= len(before) + len(after):
-            return None
-        if not (stem.startswith(before) and stem.endswith(after)) or (self.skip and fnmatchcase(stem, self.skip)):
-            return None
-        return (relative.parent / stem[len(before) : len(stem) - len(after)]).as_posix()
-
-    def expected(self, folder: Path, key: str) -> str:
-        """The path that the file of a pair would have, for messages."""
-        parent, _, stem = key.rpartition("/")
-        return str(folder / parent / (self.pattern.replace("*", stem) + "|".join(self.suffixes)))
-
-
-@dataclass(frozen=True)
-class MaskFiles:
-    """One way in which the masks of a data set are stored.
-
-    Args:
-        side: where they lie.
-        space: the classes and their values or colours.
-        colour_coded: masks hold colours of the palette instead of index values.
-    """
-
-    side: Side
-    space: LabelSpace
-    colour_coded: bool = False
-
-
-@dataclass(frozen=True)
-class SplitFiles:
-    """One split.
-
-    Args:
-        folder: what `{split}` stands for in folders.
-        lists: list files below the root, the first that exists is used: a line is a name, the path of an image, or
-            the paths of an image and a mask. None: the split is everything in its folders.
-        takes: without a list file, the positions in name order (from 0) that belong to the split. Default: all.
-        images: a folder of images of its own.
-        masks: a folder of masks of its own.
-        num_pairs: the official count, where there is one.
-    """
-
-    folder: str = ""
-    lists: tuple[str, ...] = ()
-    takes: Callable[[int], bool] | None = None
-    images: str | None = None
-    masks: str | None = None
-    num_pairs: int | None = None
-
-
-@dataclass(frozen=True)
-class FolderPlan:
-    """How the files of a data set lie.
-
-    Args:
-        name: what messages call the data set.
-        images: where the images lie.
-        masks: the ways in which masks are stored, by name; without a choice the first that is found on disk is read.
-        splits: by name.
-        inside: subfolders of the root that may hold everything (what the archive unpacks to).
-    """
-
-    name: str
-    images: Side
-    masks: Mapping[str, MaskFiles]
-    splits: Mapping[str, SplitFiles]
-    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,16 +35,16 @@ class Pairing:
 
     @property
     def problem(self) -> str | None:
-        """One report on the pairs that are not whole, None when all are."""
+        """One report on incomplete pairs, None when all are complete."""
         if not self.problems:
             return None
         return (
-            f"{self.name}: {self.problems[0]} In all {len(self.problems)} pairs are not whole and {len(self.entries)} "
-            "are; add the missing files, or name the pairs to use in a list file."
+            f"{self.name}: {self.problems[0]} In all {len(self.problems)} pairs are incomplete and {len(self.entries)} "
+            "complete; add the missing files, or name the pairs to use in a list file."
         )
 
     def dataset(self) -> FileDataset:
-        """The pairs as a data set; raises DataError when one of them is not whole."""
+        """The pairs as a data set; raises DataError when one of them is incomplete."""
         if self.problem:
             raise DataError(self.problem)
         return self.whole_pairs()

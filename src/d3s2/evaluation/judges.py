@@ -10,7 +10,7 @@ and only vectors of them are kept.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -18,33 +18,28 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.base.files import sha256_file, sha256_text
-from d3s2.base.records import read_object
+from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import numpy_generator
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import FilePairs, in_order, to_unit
-from d3s2.metrics import RULE, mean_iou
-from d3s2.nets.loading import load_segmenter
+from d3s2.metrics.formulas import RULE, mean_iou
 from d3s2.nets.pooling import GRID, deepest_layer, pooled_features
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.fit import fit_teacher, teacher_digest
-from d3s2.pipeline.run import Run
 from d3s2.report.judgements import (
     OWN_REAL,
     UNSEEN_REAL,
     Judgement,
     Judgements,
     Neighbour,
-    read_judgements,
-    write_judgements,
 )
 from d3s2.similarity import NUM_NEIGHBOURS, Likeness, RealSpread, compare, spread_of, vendi_score
 from d3s2.store.reader import DistilledSet
 from d3s2.student.predict import score
 
-JUDGES = "judges.json"
-JUDGE = "judge"  # in the run's models: the first student of all real data. Never a guide, so it may judge
+Compared = Literal["independent", "teacher"]
+TEACHER: Final = "teacher"
+INDEPENDENT: Final = "independent"
 BATCH = 32
 PICTURE = 16
 
@@ -54,14 +49,14 @@ class Panel:
     """The networks that judge, and how the real data look to one of them and as small pictures.
 
     Args:
-        looks_with: the judge whose features are compared.
+        compared_by: the judge whose features are compared.
         centre, scale: mean and deviation of each feature over the real data.
         features, pixels: the real data, among themselves.
         layer: whose features.
     """
 
     judges: Mapping[str, Segmenter]
-    looks_with: str
+    compared_by: Compared
     centre: Float[Tensor, " d"]
     scale: Float[Tensor, " d"]
     features: RealSpread
@@ -71,7 +66,7 @@ class Panel:
 
     def features_of(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Vectors of images in the network's eyes, scaled."""
-        return (_features(self.judges[self.looks_with], images, self.device) - self.centre) / self.scale
+        return (_features(self.judges[self.compared_by], images, self.device) - self.centre) / self.scale
 
 
 class Rows:
@@ -98,55 +93,65 @@ class Rows:
         return self._table
 
 
-def judge_sets(run: Run, folders: Mapping[str, Path]) -> Judgements:
-    """Judges distilled sets and, for comparison, real images; writes judges.json, or reads it where nothing changed.
+def judge_sets(
+    sets: Mapping[str, DistilledSet],
+    train: SegmentationDataset,
+    test: SegmentationDataset,
+    judges: Mapping[str, Segmenter],
+    *,
+    digest: str,
+    seed: int,
+    device: torch.device,
+    progress: Progress = SILENT,
+) -> Judgements:
+    """What networks say of distilled sets and, for comparison, of real images.
 
     Args:
-        folders: name of each distilled set -> where it lies.
+        sets: by name.
+        train, test: the real data, at the size of the sets.
+        judges: 'teacher', and 'independent' where there is a network that never guided: its features are compared then.
+        digest: of all that the judgements follow from (`judgements_depend_on`).
+        seed: draws the real images of the test split.
     """
-    sets = {name: DistilledSet(folder) for name, folder in folders.items()}
-    teacher = fit_teacher(run)
-    digest, path = _digest(run, sets, teacher), run.folder / JUDGES
-    if path.exists() and read_object(path).get("digest") == digest:
-        return read_judgements(path)
-    panel = _seat(run, teacher)
-    train, test = run.train_data, run.test_data
+    panel = _panel(judges, train, device, progress)
     rows = [_judged(panel, name, one, one.ids, train) for name, one in sets.items()]
     if sets:
         sources = [item.source_id for item in next(iter(sets.values())).items]
-        drawn = numpy_generator(run.config.seed, "unseen-real").permutation(len(test.ids))[: len(sources)]
+        drawn = numpy_generator(seed, "unseen-real").permutation(len(test.ids))[: len(sources)]
         unseen = [test.ids[int(index)] for index in sorted(drawn)]
         rows += [_judged(panel, OWN_REAL, train, sources), _judged(panel, UNSEEN_REAL, test, unseen)]
-    found = Judgements(
+    return Judgements(
         digest=digest,
-        network="independent" if panel.looks_with == "independent" else "teacher",
+        network=panel.compared_by,
         layer=panel.layer,
         num_real=len(train.ids),
         real_distance=round(float(panel.pixels.nearest.median()), 4),
         rows=tuple(rows),
     )
-    write_judgements(path, found)
-    return found
 
 
-def _seat(run: Run, teacher: Segmenter) -> Panel:
-    names = run.train_data.space.names
-    judges: dict[str, Segmenter] = {"teacher": teacher}
-    if (run.models / JUDGE).is_dir():
-        judges["independent"] = load_segmenter(run.models / JUDGE, names, device=run.device)
-    looks_with = "independent" if "independent" in judges else "teacher"
-    net, data = judges[looks_with], run.train_data
+def judgements_depend_on(sets: Mapping[str, DistilledSet]) -> dict[str, Any]:
+    """What the judgements follow from beside the data and the judges, as JSON values."""
+    how = {"picture": PICTURE, "grid": GRID, "neighbours": NUM_NEIGHBOURS, "rule": RULE}
+    return {"sets": {name: one.manifest["items_sha256"] for name, one in sets.items()}, "how": how}
+
+
+def _panel(
+    judges: Mapping[str, Segmenter], data: SegmentationDataset, device: torch.device, progress: Progress
+) -> Panel:
+    compared_by: Compared = INDEPENDENT if INDEPENDENT in judges else TEACHER
+    net = judges[compared_by]
     real, pixels = Rows(len(data.ids)), Rows(len(data.ids))
-    with run.progress.task("judges read real images", len(data.ids)) as task:
+    with progress.task("judges read real images", len(data.ids)) as task:
         for chunk in FilePairs(data, tuple(data.ids)).batches(in_order(len(data.ids), BATCH)):
-            real.append(_features(net, chunk.images, run.device))
-            pixels.append(small_pictures(chunk.images.to(run.device)))
+            real.append(_features(net, chunk.images, device))
+            pixels.append(small_pictures(chunk.images.to(device)))
             task.advance(len(chunk))
     centre, scale = real.filled.mean(dim=0), real.filled.std(dim=0).clamp(min=1e-6)
     with torch.no_grad():
-        layer = deepest_layer(net(to_unit(chunk.images[:1]).to(run.device)).features)
+        layer = deepest_layer(net(to_unit(chunk.images[:1]).to(device)).features)
     spreads = spread_of(real.filled.sub_(centre).div_(scale)), spread_of(pixels.filled)
-    return Panel(judges, looks_with, centre, scale, *spreads, layer, run.device)
+    return Panel(judges, compared_by, centre, scale, *spreads, layer, device)
 
 
 def small_pictures(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -208,12 +213,3 @@ def _miou(confusion: Int64[np.ndarray, "c c"]) -> float | None:
 def _features(net: Segmenter, images: UInt8[Tensor, "b 3 h w"], device: torch.device) -> Float[Tensor, "b d"]:
     with torch.no_grad():
         return pooled_features(net, to_unit(images).to(device))
-
-
-def _digest(run: Run, sets: Mapping[str, DistilledSet], teacher: Segmenter) -> str:
-    """Of all that the judgements follow from."""
-    contents = {name: one.manifest["items_sha256"] for name, one in sets.items()}
-    judge = {path.name: sha256_file(path) for path in sorted((run.models / JUDGE).glob("*.safetensors"))}
-    how = f"{PICTURE} {GRID} {NUM_NEIGHBOURS} {RULE}"
-    seen = f"{run.data_digest} {run.test_digest}"
-    return sha256_text(f"{contents} {judge} {teacher_digest(teacher)} {run.config.seed} {seen} {how}")

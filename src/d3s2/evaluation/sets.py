@@ -1,22 +1,22 @@
 """The sets of an evaluation: which pairs each name stands for, and the pairs themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import sha256_text
+from d3s2.base.formats.files import sha256_text
+from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import numpy_generator
+from d3s2.data.catalogue import open_split
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset
-from d3s2.data.image_files import png_bytes
+from d3s2.data.files.image_files import png_bytes
 from d3s2.data.joined import JoinedDataset
-from d3s2.data.pairs import PairSource, in_order, open_pairs
-from d3s2.evaluation.set_names import ALL, BALANCED, GUIDED, RANDOM, SetPart, parse_set
-from d3s2.pipeline.config import DataConfig
-from d3s2.pipeline.run import Run, open_split
-from d3s2.pipeline.select import choose_masks
-from d3s2.pipeline.synthesize import UNGUIDED
+from d3s2.data.pairs import FilePairs, PairSource, in_order, open_pairs
+from d3s2.data.settings import DataSettings
+from d3s2.evaluation.set_names import parse_set
+from d3s2.report.set_names import ALL, BALANCED, RANDOM, SetPart
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import SoftLabels
 from d3s2.store.verify import verify
@@ -42,9 +42,25 @@ class Members:
 
 @dataclass(frozen=True)
 class Sets:
-    """What each name of a set stands for in a run."""
+    """What each name of a set stands for in a run.
 
-    run: Run
+    Args:
+        settings: of the data.
+        train: the split that was distilled, at the working size.
+        data_digest: of what it holds.
+        choose: (selection method, number of masks or None for the run's budget) -> ids.
+        own: name of each set that the run itself distilled -> its folder.
+        seed: of the run.
+        progress: where it tells of itself.
+    """
+
+    settings: DataSettings
+    train: SegmentationDataset
+    data_digest: str
+    choose: Callable[[str, int | None], tuple[str, ...]]
+    own: Mapping[str, Path]
+    seed: int
+    progress: Progress = SILENT
 
     @cached_property
     def balanced(self) -> tuple[str, ...]:
@@ -62,7 +78,7 @@ class Sets:
     def folder(self, part: SetPart) -> Path:
         """Where a distilled part lies; raises StoreError where one from elsewhere is not sound or of other classes."""
         if not part.is_elsewhere:
-            return set_folder(self.run, part.source)
+            return self.own[part.source]
         folder = Path(part.source)
         if folder not in self._checked:
             self._check(folder)
@@ -79,7 +95,7 @@ class Sets:
 
     def _chosen(self, method: str, num_masks: int | None = None) -> tuple[str, ...]:
         if (method, num_masks) not in self._choices:
-            self._choices[method, num_masks] = choose_masks(self.run, method, num_masks).ids
+            self._choices[method, num_masks] = self.choose(method, num_masks)
         return self._choices[method, num_masks]
 
     @cached_property
@@ -89,9 +105,9 @@ class Sets:
     def _num_at_bytes_of(self, made: SetPart) -> int:
         """How many real pairs of mean size take the bytes of a distilled set."""
         if made not in self._sizes:
-            members, data = (self._part(made, seed=0),), self.run.config.data
+            members, data = (self._part(made, seed=0),), self.settings
             size = png_size(open_pairs(*open_members(members, data), data.memory_gib)) + soft_bytes_of(members)
-            pairs = self.run.train_pairs
+            pairs = FilePairs(self.train, tuple(self.train.ids))
             mean = png_size(pairs, NUM_SIZED_FOR_MEAN) / len(pairs)
             self._sizes[made] = min(len(pairs), max(1, round(size / mean)))
         return self._sizes[made]
@@ -101,23 +117,23 @@ class Sets:
             folder = self.folder(part)
             return Members(tuple(DistilledSet(folder).ids), folder, part.soft)
         if part.source == ALL:
-            return Members(tuple(self.run.train_data.ids))
+            return Members(tuple(self.train.ids))
         num_masks = None if part.like is None else self._num_at_bytes_of(part.like)
         if part.source == RANDOM:
-            return Members(random_ids(self.run, num_masks or len(self.balanced), seed))
+            return Members(random_ids(self.train.ids, num_masks or len(self.balanced), self.seed, seed))
         return Members(self._chosen(CLASS_BALANCED if part.source == BALANCED else part.source, num_masks))
 
     def _content(self, part: Members) -> str:
         if part.folder is None:
-            return sha256_text(f"{self.run.data_digest} {' '.join(part.ids)}")
+            return sha256_text(f"{self.data_digest} {' '.join(part.ids)}")
         return f"{DistilledSet(part.folder).manifest['items_sha256']} {part.soft}"
 
     def _check(self, folder: Path) -> None:
-        found = verify(folder, progress=self.run.progress)
+        found = verify(folder, progress=self.progress)
         if not found.sound:
             problem = found.problems[0] if found.problems else f"{found.extra_files[0]} belongs to no item"
             raise StoreError(f"{folder}: is not sound ({problem}); `d3s2 verify {folder}` lists all that is wrong.")
-        theirs, ours = DistilledSet(folder).space, self.run.train_data.space
+        theirs, ours = DistilledSet(folder).space, self.train.space
         if theirs.names != ours.names:
             raise StoreError(
                 f"{folder}: has the {theirs.num_classes} classes of {theirs.name} and the data has the "
@@ -125,19 +141,13 @@ class Sets:
             )
 
 
-def set_folder(run: Run, source: str) -> Path:
-    """Where a run's own distilled set lies: 'distilled', or 'distilled-unguided'."""
-    return run.folder if source == GUIDED else run.folder / UNGUIDED
-
-
-def random_ids(run: Run, num_masks: int, seed: int) -> tuple[str, ...]:
+def random_ids(ids: Sequence[str], num_masks: int, run_seed: int, seed: int) -> tuple[str, ...]:
     """A random set of real masks; every seed of the evaluation draws its own."""
-    ids = run.train_data.ids
-    chosen = numpy_generator(run.config.seed, "random-set", seed).permutation(len(ids))[:num_masks]
+    chosen = numpy_generator(run_seed, "random-set", seed).permutation(len(ids))[:num_masks]
     return tuple(ids[int(index)] for index in sorted(chosen))
 
 
-def open_members(members: Sequence[Members], data: DataConfig) -> tuple[SegmentationDataset, Sequence[str]]:
+def open_members(members: Sequence[Members], data: DataSettings) -> tuple[SegmentationDataset, Sequence[str]]:
     """The pairs of a set at the working size, part behind part: where they are read, and their ids there."""
     if len(members) == 1:
         return _open(members[0], data), members[0].ids
@@ -145,7 +155,7 @@ def open_members(members: Sequence[Members], data: DataConfig) -> tuple[Segmenta
     return joined, joined.ids
 
 
-def soft_of(members: Sequence[Members], data: DataConfig) -> list[SoftLabels | None] | None:
+def soft_of(members: Sequence[Members], data: DataSettings) -> list[SoftLabels | None] | None:
     """The soft labels of each pair, in the order of `open_members`; None where no part has any.
 
     Raises:
@@ -172,13 +182,13 @@ def soft_bytes_of(members: Sequence[Members]) -> int:
     return sum(_soft_size(part.folder) for part in members if part.soft and part.folder is not None)
 
 
-def _open(part: Members, data: DataConfig) -> SegmentationDataset:
+def _open(part: Members, data: DataSettings) -> SegmentationDataset:
     if part.folder is None:
         return open_split(data, data.train)
-    return ResizedDataset(DistilledSet(part.folder), data.size, data.fit)
+    return ResizedDataset(DistilledSet(part.folder), data.size, data.resize)
 
 
-def _soft_labels(part: Members, data: DataConfig) -> list[SoftLabels | None]:
+def _soft_labels(part: Members, data: DataSettings) -> list[SoftLabels | None]:
     if not part.soft or part.folder is None:
         return [None] * len(part.ids)
     distilled = DistilledSet(part.folder)

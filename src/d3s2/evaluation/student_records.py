@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from d3s2.base import fingerprint
 from d3s2.base.errors import StoreError
-from d3s2.base.files import read_json, sha256_text, write_json
+from d3s2.base.formats.files import read_json, write_json
 
 STUDENTS = "students"
 CHECKSUM = "checksum"
@@ -36,7 +37,7 @@ class StudentRecord:
             and of the soft labels that were learnt from.
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
-        peak_memory_gib: of main memory, by the first process that trained it.
+        peak_memory_gib: of main memory, by the main process that trained it.
         early: mIoU by the number of iterations after which it was taken, the last one not among them.
     """
 
@@ -86,7 +87,7 @@ class Expected:
 
 def digest_of(depends: Mapping[str, Any]) -> str:
     """The digest of everything that a student's numbers depend on; JSON values only."""
-    return sha256_text(json.dumps(depends, sort_keys=True))
+    return fingerprint.digest_of("student", depends)
 
 
 def write_record(path: Path, record: StudentRecord) -> None:

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.generator.parts import SourceSettings, load_part
+from d3s2.hub.loading import load_part
+from d3s2.hub.settings import SourceSettings
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 

@@ -31,18 +31,6 @@ class Level:
         return self.sigma / (self.alpha + self.sigma)
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of the schedule, in shares of noise, both ends included; guidance and time travel act in one."""
-
-    noisiest: float = 0.9
-    cleanest: float = 0.1
-
-    def holds(self, level: Level) -> bool:
-        """Whether this level lies in it."""
-        return self.cleanest <= level.noise_share <= self.noisiest
-
-
 Schedule = Sequence[Level]
 """Levels from the noisiest to the last; sampling ends at the last one, so n steps take n + 1 levels."""
 

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from d3s2.base.finite import not_finite
 from d3s2.base.names import choose
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.generator import Generator
-from d3s2.generator.guidance import not_finite, watch
+from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.samplers import SAMPLERS, TimeTravel, initial_noise
 from d3s2.generator.schedules import levels_of
 
@@ -35,21 +35,21 @@ class Sampling:
 
 
 def sample(
-    generator: Generator,
+    generator: LayoutToImage,
     masks: UInt8[Tensor, "b h w"],
     noises: Sequence[torch.Generator],
     sampling: Sampling,
     *,
     device: torch.device,
     guided: Callable[[Denoiser], Denoiser] | None = None,
-    look: Callable[[Tensor, Level], None] | None = None,
+    callback: Callable[[Tensor, Level], None] | None = None,
 ) -> Float[Tensor, "b 3 hh ww"]:
     """RGB images in 0..1 for a batch of masks; NaN throughout where an item's latent or image is not finite.
 
     Args:
         noises: one CPU generator an item, from which its initial and fresh noise is drawn.
         guided: wraps the denoiser, see `guidance.guide`.
-        look: sees every prediction of the clean latent.
+        callback: is called with every prediction of the clean latent, after guidance.
     """
     height, width = masks.shape[1:]
     shape = generator.latent_shape((height, width))
@@ -57,8 +57,8 @@ def sample(
     denoiser = generator.bind(masks.to(device), sampling.guidance_scale)
     if guided is not None:
         denoiser = guided(denoiser)
-    if look is not None:
-        denoiser = watch(denoiser, look)
+    if callback is not None:
+        denoiser = _with_callback(denoiser, callback)
     with torch.no_grad():
         latents = choose(SAMPLERS, sampling.sampler, "sampler")(
             denoiser,
@@ -71,3 +71,12 @@ def sample(
         images = generator.decode(latents).float()
         broken = not_finite(latents) | not_finite(images)
         return torch.where(broken[:, None, None, None], torch.nan, images.clamp(0, 1))
+
+
+def _with_callback(denoiser: Denoiser, callback: Callable[[Tensor, Level], None]) -> Denoiser:
+    def called(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
+        clean = denoiser(x, level)
+        callback(clean.detach(), level)
+        return clean
+
+    return called

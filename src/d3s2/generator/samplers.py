@@ -21,11 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import UsageError
-from d3s2.generator.denoiser import Denoiser, Level, Schedule, Window
+from d3s2.generator.denoiser import Denoiser, Level, Schedule
+from d3s2.generator.settings import NoiseWindow
 
 Sampler = Callable[..., Tensor]
 FreshNoise = Callable[[], Tensor]
-ALL_OF_IT = Window(noisiest=1.0, cleanest=0.0)
+ALL_OF_IT = NoiseWindow(cleanest=0.0, noisiest=1.0)
 FEW_STEPS = 15  # below it the last step of DPM-Solver++ is of first order, which is steadier
 
 
@@ -87,7 +88,7 @@ def dpm_solver_2m(
     Source: arXiv 2211.01095, algorithm 2.
     """
     if eta:
-        raise UsageError(f"synthesize.eta is {eta}, but dpm-solver-2m is deterministic; set eta to 0, or use ddim.")
+        raise UsageError(f"eta is {eta}, but dpm-solver-2m is deterministic; set eta to 0, or use ddim.")
     low_order_end = schedule[-1] if len(schedule) - 1 < FEW_STEPS else None
     previous: tuple[Tensor, float] | None = None  # (x0, log signal-to-noise step) of the step before
     for level, after in _steps(schedule, travel):
@@ -124,11 +125,11 @@ class TimeTravel:
     """
 
     repeats: int
-    window: Window = ALL_OF_IT
+    window: NoiseWindow = ALL_OF_IT
 
     def times(self, level: Level) -> int:
         """How often the step that starts at `level` is taken."""
-        return self.repeats if self.window.holds(level) else 1
+        return self.repeats if self.window.holds(level.noise_share) else 1
 
 
 def initial_noise(generators: Sequence[torch.Generator], shape: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:

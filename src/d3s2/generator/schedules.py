@@ -27,7 +27,7 @@ def levels_of(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
         ModelError: a scheduler of another kind.
     """
     if num_steps < 1:
-        raise UsageError(f"synthesize.steps is {num_steps}, expected at least 1.")
+        raise UsageError(f"num_steps is {num_steps}, expected at least 1.")
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return _flow_levels(scheduler, num_steps)
     if isinstance(scheduler, DPMSolverMultistepScheduler):

@@ -1,6 +1,7 @@
 """New networks for students: from scratch by their published shapes, or upon a pretrained backbone."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from transformers import (
 )
 
 from d3s2.base.errors import ModelError, UsageError
-from d3s2.base.names import choose
 from d3s2.base.seeds import seed_for
+from d3s2.hub.loading import load_weights, locate
+from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.families.family import AdaptedSegmenter, Family
 from d3s2.nets.families.mask import MASK2FORMER
 from d3s2.nets.families.pixel import SEGFORMER, UPERNET
-from d3s2.nets.hub import load_weights, locate
 from d3s2.nets.loading import Network
 from d3s2.nets.preprocessing import Preprocessing
 
@@ -49,42 +50,67 @@ SEGFORMERS: dict[str, dict[str, Any]] = {
 """Source: arXiv 2105.15203, table 6."""
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """A shape that students and teachers can be trained as.
+
+    Args:
+        new: (number of classes, width, seed) -> network with new weights; only the compact U-Net has a width to choose.
+        tflop: of one forward pass at 512 x 512 px and 150 classes, two operations a multiply-add. Source:
+            torch.utils.flop_counter; of UPerNet on Swin-T the paper's figure (arXiv 2103.14030), doubled. None: a plan
+            tries it out.
+    """
+
+    new: Callable[[int, int, int], Network]
+    tflop: float | None = None
+
+
 def new_segmenter(
     architecture: str,
     num_classes: int,
     *,
     seed: int,
+    width: int = 16,
     backbone: str | Path | None = None,
-    allow_pickle: bool = False,
     revision: str | None = None,
+    allow_pickle: bool = False,
 ) -> Network:
     """A network that has not learnt yet: a `Segmenter` and a `Trainable`.
 
     Args:
         architecture: a name in ARCHITECTURES.
         seed: of its first weights; global random state is left as it was.
+        width: of the compact U-Net, channels of its finest level.
         backbone: local folder or hub id of a pretrained backbone of the same shape. None: from scratch.
-        allow_pickle: also read a backbone whose weights are not safetensors.
         revision: commit, tag or branch of a backbone from the hub. None: its main branch.
+        allow_pickle: also read a backbone whose weights are not safetensors.
 
     Raises:
         UsageError: the architecture is unknown, or has no backbone to give.
         ModelError: the backbone is not there, or of another shape.
     """
-    build = choose(ARCHITECTURES, architecture, "architecture")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(seed, "new-segmenter", architecture))
-        net = build(num_classes)
+    net = ARCHITECTURES.load(architecture).new(num_classes, width, seed)
     if backbone is None:
         return net
-    if isinstance(net, CompactUNet):
+    if not isinstance(net, AdaptedSegmenter):
         raise UsageError(f"{architecture} has no backbone of its own; leave out backbone '{backbone}'.")
     fill_backbone(net, backbone, allow_pickle=allow_pickle, revision=revision)
     return net
 
 
-def _compact(num_classes: int) -> Network:
-    return CompactUNet(num_classes)
+def _compact(num_classes: int, width: int, seed: int) -> Network:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CompactUNet(num_classes, width)
+
+
+def _of_transformers(name: str, build: Callable[[int], Network], tflop: float) -> Architecture:
+    def new(num_classes: int, width: int, seed: int) -> Network:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(seed, "new-segmenter", name))
+            return build(num_classes)
+
+    return Architecture(new, tflop)
 
 
 def _segformer(shape: Mapping[str, Any]) -> Callable[[int], Network]:
@@ -155,11 +181,15 @@ def fill_backbone(
     target.load_state_dict(loaded.state_dict())
 
 
-ARCHITECTURES: dict[str, Callable[[int], Network]] = {
-    "compact-unet": _compact,
-    **{f"segformer-{name}": _segformer(shape) for name, shape in SEGFORMERS.items()},
-    **{f"mask2former-swin-{name}": _mask2former(shape) for name, shape in SWINS.items()},
-    "upernet-swin-t": _upernet(lambda: _swin(SWINS["t"]), 384),
-    "upernet-convnext-t": _upernet(_convnext_tiny, 384),
-}
-"""Name -> builder, given the number of classes."""
+COMPACT_UNET = Architecture(_compact)
+SEGFORMER_B0 = _of_transformers("segformer-b0", _segformer(SEGFORMERS["b0"]), 0.017)
+SEGFORMER_B1 = _of_transformers("segformer-b1", _segformer(SEGFORMERS["b1"]), 0.032)
+SEGFORMER_B2 = _of_transformers("segformer-b2", _segformer(SEGFORMERS["b2"]), 0.125)
+SEGFORMER_B3 = _of_transformers("segformer-b3", _segformer(SEGFORMERS["b3"]), 0.158)
+SEGFORMER_B4 = _of_transformers("segformer-b4", _segformer(SEGFORMERS["b4"]), 0.191)
+SEGFORMER_B5 = _of_transformers("segformer-b5", _segformer(SEGFORMERS["b5"]), 0.223)
+MASK2FORMER_SWIN_T = _of_transformers("mask2former-swin-t", _mask2former(SWINS["t"]), 0.146)
+MASK2FORMER_SWIN_S = _of_transformers("mask2former-swin-s", _mask2former(SWINS["s"]), 0.195)
+MASK2FORMER_SWIN_B = _of_transformers("mask2former-swin-b", _mask2former(SWINS["b"]), 0.298)
+UPERNET_SWIN_T = _of_transformers("upernet-swin-t", _upernet(lambda: _swin(SWINS["t"]), 384), 0.476)
+UPERNET_CONVNEXT_T = _of_transformers("upernet-convnext-t", _upernet(_convnext_tiny, 384), 0.471)

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import writing_files
+from d3s2.base.formats.files import writing_files
+from d3s2.base.formats.records import read_object
 from d3s2.base.names import choose
-from d3s2.base.records import read_object
+from d3s2.hub.loading import CONFIG_NAME, load_weights, locate, quiet_loading, require_all_weights
 from d3s2.nets.compact.files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.families.family import AdaptedSegmenter, Family
 from d3s2.nets.families.mask import MASK2FORMER, MASKFORMER
 from d3s2.nets.families.pixel import SEGFORMER, UPERNET
-from d3s2.nets.hub import CONFIG_NAME, load_weights, locate, quiet_loading
 from d3s2.nets.labels import LabelMap, group_labels
 from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
@@ -30,6 +30,7 @@ NETWORKS: dict[str, Family] = {
 """`model_type` in a config of transformers -> how such a network keeps the contract. d3s2's own stands beside them."""
 
 MAX_LAYERS = 1000
+ONLY_TRAINED = "its scores would be random: take the network that was trained for segmentation, not its backbone"
 
 Network = CompactUNet | AdaptedSegmenter
 """What `new_segmenter` makes and `save_segmenter` writes: a `Segmenter` and a `Trainable`."""
@@ -113,12 +114,7 @@ def frozen(net: nn.Module) -> Any:
 
 def _load_network(family: Family, source: str, folder: Path, allow_pickle: bool) -> Any:
     network, info = load_weights(family.network, folder, allow_pickle, dtype=torch.float32)
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{source}: {len(missing)} weights are missing ({', '.join(missing[:3])}, ...), so its scores would be "
-            "random; take the network that was trained for segmentation, not its backbone."
-        )
+    require_all_weights(info, source, advice=ONLY_TRAINED)
     if getattr(network, "auxiliary_head", None) is not None:
         # serves training only, and costs a full set of scores
         network.auxiliary_head = None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError, StoreError
-from d3s2.base.files import read_json, write_json
+from d3s2.base.formats.files import read_json, write_json
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
 MAX_DIVISOR = 1024

@@ -1,1 +1,1 @@
-"""A whole run: its config and folder, and its steps, thin, one file each."""
+"""A whole run: its config and folder, and the pipeline stages, one file each."""

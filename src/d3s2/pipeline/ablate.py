@@ -17,21 +17,21 @@ from statistics import fmean
 import torch
 
 from d3s2.base.errors import UsageError
-from d3s2.base.files import sha256_text, write_text
+from d3s2.base.formats.files import write_text
+from d3s2.base.machine.runtime import commit, hardware, versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import commit, hardware, versions
-from d3s2.evaluation.set_names import ALL, BALANCED, HERE, RANDOM, is_made_here, parse_set
-from d3s2.evaluation.sets import set_folder
+from d3s2.data.catalogue import open_split
+from d3s2.evaluation.set_names import parse_set
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
-from d3s2.pipeline.run import Run, open_run, open_split
+from d3s2.pipeline.fingerprint import fingerprint
+from d3s2.pipeline.run import Run, open_run, set_folder
 from d3s2.pipeline.variants import Variant, folder_name
-from d3s2.planning.plan import Plan, Step, make_plan
 from d3s2.report.ablation import REFERENCE, Ablation, AblationRow, ablation_csv, ablation_table, write_ablation
 from d3s2.report.page import ReportContent, render
+from d3s2.report.set_names import ALL, BALANCED, HERE, RANDOM
 from d3s2.report.tables import to_markdown
-from d3s2.selection.select import masks_for_ratio
 from d3s2.store.items import MANIFEST
 from d3s2.store.reader import DistilledSet
 
@@ -74,7 +74,7 @@ class Grid:
 
 
 def ablate(grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT, command: str = "") -> Ablation:
-    """Distils and scores every variant, going on from whatever is there, and writes the table.
+    """Distils and scores every variant, resuming from what exists, and writes the table.
 
     Args:
         folder: everything that the ablation writes; held by the caller.
@@ -121,68 +121,14 @@ def _page(grid: Grid, found: Ablation) -> ReportContent:
     )
 
 
-def plan_ablation(grid: Grid, device: torch.device) -> Plan:
-    """What an ablation will do and take: the plan of the recipe's run, with its sets and students multiplied."""
-    base = Variant(REFERENCE, "recipe").config(grid.config)
-    plan = make_plan(base, device, ("distill", "evaluate"))
-    num_all = len(open_split(base.data, base.data.train).ids)
-    work = sum(_sampling_work(config, num_all) for config in grid.runs.values())
-    students = _num_students(grid)
-    per_call = len(base.evaluate.sets) * base.evaluate.seeds
-    steps = {
-        "synthesize": (
-            f"{len(grid.runs)} sets for {len(grid.variants)} variants",
-            work / _sampling_work(base, num_all),
-        ),
-        "evaluate": (f"{students} students, scored on {grid.split}", students / per_call),
-    }
-    return replace(plan, steps=tuple(_scaled(step, *steps.get(step.what, (step.amount, 1.0))) for step in plan.steps))
-
-
-def _scaled(step: Step, amount: str, factor: float) -> Step:
-    return Step(step.what, amount, None if step.estimated_s is None else step.estimated_s * factor)
-
-
-def _sampling_work(config: RunConfig, num_all: int) -> float:
-    """Steps of all images; a guided step counts as 1.5 in `fast` mode and 2.5 where the network is differentiated."""
-    settings = config.synthesize
-    num_masks = masks_for_ratio(config.select.ratio, num_all) if config.select.ratio else config.select.num_masks or 0
-    guided = 1.5 if settings.guidance.mode == "fast" else 2.5
-    cost = (guided if settings.guidance.strength > 0 else 1.0) + (1.0 if settings.unguided_too else 0.0)
-    return num_masks * settings.steps * settings.candidates * settings.repeats * cost
-
-
-def _num_students(grid: Grid) -> int:
-    """Different ones: a real set of one budget is trained once."""
-    sets: set[tuple[str, str, float | None]] = {
-        (name, "" if name == ALL else str(grid.config.select), None) for name in grid.references
-    }
-    for variant in grid.variants:
-        config = variant.config(grid.config)
-        made = folder_name(config, grid.config)
-        sets |= {
-            (name, made if is_made_here(name) else str(config.select), _soft_weight(name, config))
-            for name in variant.sets
-        }
-    settings = grid.config.evaluate
-    return len(sets) * settings.seeds * len(settings.architectures)
-
-
 def _run_of(
     config: RunConfig, grid: Grid, folder: Path, device: torch.device, progress: Progress, where: Path | None
 ) -> Run:
     """A variant's run; `where` None for real sets, which write no folder of their own."""
-    shared = folder / SHARED / _shared_digest(config)[:12]
+    shared = folder / SHARED / fingerprint(config, "fit")[:12]  # banks have names of their own
     if where is None:
         return Run(config, folder, device, progress, shared)
     return open_run(config, where, device, progress, shared)
-
-
-def _shared_digest(config: RunConfig) -> str:
-    """Of all that census, teacher and generator follow from; banks have names of their own."""
-    asked = config.model_dump(mode="json", include={"seed", "data", "teacher", "generator"})
-    del asked["data"]["test"], asked["data"]["memory_gib"], asked["data"]["root"], asked["teacher"]["layers"]
-    return sha256_text(str(asked))
 
 
 def _distil(run: Run) -> None:
@@ -218,16 +164,12 @@ def _scored(
                 variant=variant.name,
                 overrides=variant.overrides,
                 share=result.items / num_all,
-                l_seg=_mean_energy(made) if made else None,
+                energies=_mean_energies(made) if made else {},
                 sampling_s=made.manifest["cost"]["sampling_s"] if made else None,
                 result=result,
             )
         )
     return rows
-
-
-def _soft_weight(name: str, config: RunConfig) -> float | None:
-    return config.evaluate.soft_weight if any(part.soft for part in parse_set(name)) else None
 
 
 def _made_set(run: Run, name: str) -> DistilledSet | None:
@@ -237,6 +179,9 @@ def _made_set(run: Run, name: str) -> DistilledSet | None:
     return DistilledSet(set_folder(run, parts[0].source)) if alone else None
 
 
-def _mean_energy(distilled: DistilledSet) -> float | None:
-    energies = [item.l_seg_after for item in distilled.items if item.l_seg_after is not None]
-    return round(fmean(energies), 4) if energies else None
+def _mean_energies(distilled: DistilledSet) -> dict[str, float]:
+    names = sorted({name for item in distilled.items for name in item.energies_after})
+    return {
+        name: round(fmean(item.energies_after[name] for item in distilled.items if name in item.energies_after), 4)
+        for name in names
+    }

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from d3s2.base.files import write_json
-from d3s2.base.records import RECORD, Amount, read_object, record_from
-from d3s2.base.runtime import peak_memory_gib, stopwatch
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import RECORD, Amount, read_object, record_from
+from d3s2.base.machine.runtime import peak_memory_gib, stopwatch
 from d3s2.report.page import CostRow
 
 COST = "cost.json"
@@ -38,7 +38,7 @@ def accounted(folder: Path, stage: str) -> Iterator[None]:
 
 
 def read_costs(folder: Path) -> tuple[CostRow, ...]:
-    """A row a stage, in the order of the corridor."""
+    """A row a stage, in the order of the pipeline."""
     costs = _costs(folder)
     order = ["census", "select", "fit", "synthesize", "guidance cost", "evaluate"]
     return tuple(CostRow(stage, **asdict(costs[stage])) for stage in order if stage in costs)

@@ -1,7 +1,7 @@
 """The line from data to distilled set: census, select, fit or load, synthesize."""
 
 from d3s2.pipeline.cost import accounted
-from d3s2.pipeline.fit import fit_models
+from d3s2.pipeline.fitting.fit import fit_models
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST, measure_guidance_cost
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import select
@@ -9,9 +9,9 @@ from d3s2.pipeline.synthesize import synthesize
 
 
 def distill_run(run: Run) -> None:
-    """Makes the distilled set of a run, going on from whatever is there."""
+    """Makes the distilled set of a run, resuming from what exists."""
     with accounted(run.folder, "census"):
-        _ = run.census
+        run.count_masks()
     with accounted(run.folder, "select"):
         selection = select(run)
     with accounted(run.folder, "fit"):

@@ -7,18 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from d3s2.base.files import write_bytes, write_text
+from d3s2.base.formats.files import write_bytes, write_text
+from d3s2.base.formats.records import read_object, read_record
+from d3s2.base.machine.runtime import versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.records import read_object, read_record
-from d3s2.base.runtime import versions
-from d3s2.data.census import MaskCensus
-from d3s2.evaluation.judges import JUDGES
+from d3s2.data.census.counts import MaskCensus
 from d3s2.evaluation.sets import random_ids
-from d3s2.pipeline.config import GuidanceConfig, SynthesizeConfig
 from d3s2.pipeline.cost import read_costs
 from d3s2.pipeline.evaluate import RESULTS
-from d3s2.pipeline.fit import fit_teacher
+from d3s2.pipeline.fitting.fit import fit_teacher
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST, GuidanceCost
+from d3s2.pipeline.judge import JUDGES
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import UNGUIDED, read_traces
@@ -33,7 +32,8 @@ from d3s2.store.manifest import read_manifest
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import cell_px_for
 from d3s2.student.predict import predict
-from d3s2.synthesis.sampling import Trace
+from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
+from d3s2.synthesis.trace import Trace
 
 PAGE = "report.html"
 GALLERY = "gallery.png"
@@ -138,31 +138,29 @@ def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryR
 
 def _asked(run: Run, selection: Selection) -> dict[str, str]:
     config, guidance = run.config, run.config.synthesize.guidance
-    source = config.generator.settings.get("model", "fitted on the training split")
-    if config.generator.tune is not None:
-        source = f"{source}, its ControlNet fitted on the training split"
     return {
         "Data": f"{run.train_data.name}, {len(run.train_data.ids):,} pairs, {run.train_data.space.num_classes} classes",
         "Budget": f"{len(selection.ids)} masks by {selection.method} selection",
-        "Generator": f"{config.generator.kind}, {source}",
+        "Generator": config.generator.summary,
         "Teacher": config.teacher.source or "compact U-Net, fitted on the training split",
         "Sampling": f"{config.synthesize.sampler}, {config.synthesize.steps} steps, "
         f"classifier-free guidance {config.synthesize.guidance_scale:g}",
-        "Guidance": f"{guidance.mode}, strength {guidance.strength:g}, window {guidance.window[0]:g} to "
-        f"{guidance.window[1]:g} of the noise, {guidance.views} perturbed view(s) a gradient{_spacing(guidance)}",
-        "Losses": f"{guidance.l_seg:g} x segmentation consistency + {guidance.l_feat:g} x feature matching",
+        "Guidance": f"{guidance.rule}, strength {guidance.strength:g}, window {guidance.window.cleanest:g} to "
+        f"{guidance.window.noisiest:g} of the noise, {guidance.views.count} perturbed view(s) a gradient"
+        f"{_spacing(guidance)}",
+        "Energies": " + ".join(f"{weight:g} x {name}" for name, weight in guidance.energies.items()),
         "Seed": str(config.seed),
         **_past_the_paper(config.synthesize, config.data.size),
     }
 
 
-def _spacing(guidance: GuidanceConfig) -> str:
+def _spacing(guidance: GuidanceSettings) -> str:
     if guidance.every == 1:
         return ""
     return f", one in {guidance.every} steps{' and held between' if guidance.hold else ''}"
 
 
-def _past_the_paper(config: SynthesizeConfig, size_px: tuple[int, int]) -> dict[str, str]:
+def _past_the_paper(config: SynthesizeSettings, size_px: tuple[int, int]) -> dict[str, str]:
     """What is switched on beyond the method as published."""
     asked = {}
     if config.candidates > 1:
@@ -178,7 +176,11 @@ def _past_the_paper(config: SynthesizeConfig, size_px: tuple[int, int]) -> dict[
 def _frequencies(run: Run, census: MaskCensus, selection: Selection) -> ClassFrequencies:
     """Shares of masks that hold each class: all, the random set of the first seed, the chosen."""
     row_of = {item_id: row for row, item_id in enumerate(census.ids)}
-    sets = {"all": list(census.ids), "random": random_ids(run, len(selection.ids), 0), "distilled": selection.ids}
+    sets = {
+        "all": list(census.ids),
+        "random": random_ids(run.train_data.ids, len(selection.ids), run.config.seed, 0),
+        "distilled": selection.ids,
+    }
     shares = {}
     for name, ids in sets.items():
         rows = [row_of[item_id] for item_id in ids if item_id in row_of]
@@ -193,14 +195,13 @@ def _energies(folder: Path) -> tuple[EnergyTrace, ...]:
     for name, kind in series.items():
         traces = read_traces(folder, kind)
         if traces:
-            found.append(EnergyTrace("segmentation", name, _joined(traces, "l_seg")))
-            found.append(EnergyTrace("feature", name, _joined(traces, "l_feat")))
+            found += [EnergyTrace(energy, name, _joined(traces, energy)) for energy in traces[0].energies]
     return tuple(found)
 
 
 def _joined(traces: Sequence[Trace], energy: str) -> np.ndarray:
     """Items x steps, NaN where no energy was taken."""
-    return np.concatenate([np.array(getattr(trace, energy), dtype=np.float64).T for trace in traces])
+    return np.concatenate([np.array(trace.energies[energy], dtype=np.float64).T for trace in traces])
 
 
 def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:

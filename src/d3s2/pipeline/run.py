@@ -9,25 +9,27 @@ from typing import Any
 import torch
 
 from d3s2.base.config import build
-from d3s2.base.cores import num_cores
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_json
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import read_object
+from d3s2.base.machine.cores import num_cores
+from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.records import read_object
-from d3s2.base.runtime import autocast_dtype
-from d3s2.data.catalogue import open_dataset
-from d3s2.data.census import MaskCensus
-from d3s2.data.dataset import ResizedDataset, SegmentationDataset
+from d3s2.data.catalogue import open_split
+from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census.take import take_census
+from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import PairSource, open_pairs
-from d3s2.pipeline.census import take_census
-from d3s2.pipeline.config import DataConfig, RunConfig
+from d3s2.generator.kinds import unloaded
+from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.fingerprint import content_of
+from d3s2.report.set_names import GUIDED
 
 RUN_FILE = "run.json"
+UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
 CENSUS, TEST_CENSUS = "census", "census-test"
 MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
-SHIPPED = "shipped:"
-PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -98,46 +100,57 @@ class Run:
         """Of what the test split holds; a copy of it elsewhere has the same."""
         return self.test_census.digest
 
+    def count_masks(self) -> MaskCensus:
+        """Takes the census of the training split now; raises DataError for a mask that cannot be used."""
+        return self.census
+
+    def count_test_masks(self) -> MaskCensus:
+        """Takes that of the test split now; raises DataError for a mask that students cannot be scored on."""
+        return self.test_census
+
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
         return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
 
 
-def open_split(data: DataConfig, split: str) -> SegmentationDataset:
-    """One split of the data set of a run, at its working size."""
-    source = open_dataset(data.dataset, split, root=data.root, options=data.options)
-    return ResizedDataset(source, data.size, data.fit)
-
-
-def resolve_source(source: str) -> str:
-    """A hub id or folder as it is; 'shipped:scenes/teacher' as a folder inside the package."""
-    return str(PRETRAINED / source.removeprefix(SHIPPED)) if source.startswith(SHIPPED) else source
+def set_folder(run: Run, name: str) -> Path:
+    """Where a run's own distilled set lies: 'distilled', or 'distilled-unguided'."""
+    return run.folder if name == GUIDED else run.folder / UNGUIDED_FOLDER
 
 
 def open_run(
     config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT, shared: Path | None = None
 ) -> Run:
-    """Begins a run in `folder`, or goes on with the one that is there; `shared` as in Run.
+    """Begins a run in `folder`, or resumes the existing one; `shared` as in Run.
 
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.
     """
     path = folder / RUN_FILE
     if path.exists():
-        stored, asked = _distilled_part(read_config(folder)), _distilled_part(config)
+        before = read_config(folder, trusted_kind=config.generator.kind)
+        stored, asked = (content_of(one, "synthesize") for one in (before, config))
         key = _first_difference(stored, asked)
         if key is not None:
             raise StoreError(
                 f"{folder}: holds a run with another {key} ({_at(stored, key)!r}, this call has {_at(asked, key)!r}); "
-                "choose another --out, or repeat the first call to go on with it."
+                "choose another --out, or repeat the first call to resume it."
             )
-        progress.say(f"{folder} is there already: goes on with it")
+        progress.say(f"{folder}: an existing run is resumed")
     write_json(path, config.model_dump(mode="json"))
     return Run(config, folder, device, progress, shared)
 
 
-def read_config(folder: Path) -> RunConfig:
-    """The config of the run that a folder holds; raises StoreError where it holds none."""
+def read_config(folder: Path, trusted_kind: str | None = None) -> RunConfig:
+    """The config of the run that a folder holds; imports no code that it names.
+
+    Args:
+        folder: of the run, which may come from elsewhere.
+        trusted_kind: a kind of generator that the call itself names; its code may be imported.
+
+    Raises:
+        StoreError: the folder holds no run.
+    """
     path = folder / RUN_FILE
     try:
         is_there = path.is_file()
@@ -145,15 +158,11 @@ def read_config(folder: Path) -> RunConfig:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); check the folder's permissions.") from None
     if not is_there:
         raise StoreError(f"{folder}: holds no run ({RUN_FILE} is missing); give the --out of `d3s2 distill`.")
-    return build(RunConfig, read_object(path, RESTORE), str(path))
-
-
-def _distilled_part(config: RunConfig) -> dict[str, Any]:
-    """All that the distilled set depends on; how it is evaluated, and where the data lies, may change."""
-    fits = {"fit": {"checkpoint_s"}, "tune": {"checkpoint_s"}}
-    traced = {"trace_every"}  # the page's curves may be thinner from one call on; no image knows of them
-    apart: dict[str, Any] = {"evaluate": True, "data": {"memory_gib", "root"}, "generator": fits, "synthesize": traced}
-    return config.model_dump(mode="json", exclude=apart)
+    values = read_object(path, RESTORE)
+    generator = values.get("generator")
+    if isinstance(generator, Mapping) and generator.get("kind") != trusted_kind:
+        values = values | {"generator": unloaded(generator)}
+    return build(RunConfig, values, str(path))
 
 
 def _first_difference(stored: Any, asked: Any, prefix: str = "") -> str | None:

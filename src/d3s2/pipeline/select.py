@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from d3s2.base.files import write_json
-from d3s2.base.records import read_record
-from d3s2.data.census import MaskCensus
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import read_record
+from d3s2.data.census.counts import MaskCensus
 from d3s2.pipeline.run import Run
 from d3s2.selection.groups import with_groups
 from d3s2.selection.picks import Selection

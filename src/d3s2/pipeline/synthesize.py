@@ -1,8 +1,8 @@
 """Stage synthesize: for each chosen mask an image, without guidance and with it, from the same noise.
 
 Items are worked on in batches whose members depend on the plan only, never on what a stopped run had finished: a batch
-that is not whole is sampled again as it was, so that a resumed run ends with the same bytes, on a GPU too, where they
-depend on what is sampled together (`stages.sampling`).
+that is incomplete is sampled again as it was, so that a resumed run ends with the same bytes, on a GPU too, where they
+depend on what is sampled together (`synthesis.guided`).
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from d3s2.base.errors import StoreError
-from d3s2.base.files import sha256_text, write_json
-from d3s2.base.json_text import MAKE_AGAIN
-from d3s2.base.records import read_record
-from d3s2.base.runtime import commit, hardware, peak_memory_gib, versions
+from d3s2.base.fingerprint import digest_of
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.json_text import MAKE_AGAIN
+from d3s2.base.formats.records import read_record
+from d3s2.base.machine.runtime import commit, hardware, peak_memory_gib, versions
 from d3s2.data.pairs import load_masks
-from d3s2.pipeline.fit import Models, teacher_record
-from d3s2.pipeline.run import Run
+from d3s2.pipeline.fingerprint import fingerprint
+from d3s2.pipeline.fitting.fit import Models, teacher_record
+from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
 from d3s2.selection.picks import Selection
 from d3s2.store.items import ItemFacts, item_id_for, noise_seed
 from d3s2.store.writer import SetWriter
-from d3s2.synthesis.sampling import Sampled, Trace, best_of_candidates, sample_batch
+from d3s2.synthesis.candidates import best_of, require_finite
+from d3s2.synthesis.guided import Sampled, guided_sample, item_noise
+from d3s2.synthesis.trace import Trace
 from d3s2.teacher.bank import FeatureBank
 
-UNGUIDED = "unguided"  # folder of the set without guidance, inside the run
+UNGUIDED = UNGUIDED_FOLDER
 TRACES = "traces"
 
 
@@ -54,9 +61,9 @@ def read_traces(folder: Path, kind: str) -> list[Trace]:
     paths = sorted((folder / TRACES).glob(f"{kind}-*.json"))
     traces = [read_record(path, Trace) for path in paths]
     for path, trace in zip(paths, traces, strict=True):
-        steps = {len(traces[0].noise), len(trace.noise), len(trace.l_seg), len(trace.l_feat)}
-        items = {len(values) for values in (*trace.l_seg, *trace.l_feat)}
-        if len(steps) > 1 or len(items) > 1:
+        steps = {len(traces[0].noise), len(trace.noise), *(len(values) for values in trace.energies.values())}
+        items = {len(values) for step_values in trace.energies.values() for values in step_values}
+        if len(steps) > 1 or len(items) > 1 or trace.energies.keys() != traces[0].energies.keys():
             raise StoreError(f"{path}: holds other numbers of steps or items than it should; {MAKE_AGAIN}.")
     return traces
 
@@ -74,30 +81,47 @@ def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], pla
     *unguided_place, guided_place = places
     before = None
     for place in unguided_place:
-        before = sample_batch(run, models, batch, masks, guided=False)
+        before = require_finite(batch, _sampled(run, models, batch, masks, guided=False))
         _write(run, place, batch, before, before)
         _write_trace(run, before.trace, f"{UNGUIDED}-{number:06d}")
-    after = best_of_candidates(run, models, batch, masks)
+    candidates = range(run.config.synthesize.candidates)
+    tries = [_sampled(run, models, batch, masks, guided=True, candidate=candidate) for candidate in candidates]
+    after = require_finite(batch, best_of(tries, run.config.synthesize.guidance))
     _write_trace(run, after.trace, f"guided-{number:06d}")
     _write(run, guided_place, batch, before, after)
 
 
+def _sampled(
+    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool, candidate: int = 0
+) -> Sampled:
+    """The same noise with and without guidance."""
+    noises = [item_noise(run.config.seed, source_id, candidate) for source_id in batch]
+    return guided_sample(
+        models.generator,
+        models.teacher,
+        models.bank,
+        masks,
+        noises,
+        run.config.synthesize,
+        device=run.device,
+        guided=guided,
+    )
+
+
 def _write(run: Run, place: _Place, batch: Sequence[str], before: Sampled | None, after: Sampled) -> None:
-    for index, (source_id, drawn) in enumerate(zip(batch, after.drawn, strict=True)):
+    for index, (source_id, item) in enumerate(zip(batch, after.items, strict=True)):
         item_id = item_id_for(source_id)
         if item_id in place.done:
             continue
         facts = ItemFacts(
             source_id=source_id,
-            seed=noise_seed(run.config.seed, source_id, drawn.candidate),
-            candidate=drawn.candidate,
-            l_seg_before=before.drawn[index].l_seg if before else None,
-            l_seg_after=drawn.l_seg,
-            l_feat_before=before.drawn[index].l_feat if before else None,
-            l_feat_after=drawn.l_feat,
-            teacher_accuracy=drawn.accuracy,
+            seed=noise_seed(run.config.seed, source_id, item.candidate),
+            candidate=item.candidate,
+            energies_before=before.items[index].energies if before else {},
+            energies_after=item.energies,
+            teacher_accuracy=item.accuracy,
         )
-        place.writer.write(item_id, drawn.image, drawn.label, facts, drawn.soft)
+        place.writer.write(item_id, item.image, item.mask, facts, item.soft)
 
 
 def _write_trace(run: Run, trace: Trace, name: str) -> None:
@@ -109,25 +133,18 @@ def _writers(
 ) -> tuple[SetWriter, SetWriter | None]:
     # What the generator is, not where it lies: a run that was moved is the same run. Settings are in the config.
     weights = {key: value for key, value in generator.items() if key not in ("model", "settings", "commits")}
-    plan = {
-        "config": str(_distilled_part(run)),
+    parts = {
+        "config": fingerprint(run.config, "synthesize"),
         "data": run.data_digest,
-        "selection": str(selection.ids),
-        "teacher": str(sorted(bank.provenance.items())),
-        "generator": str(weights),
+        "selection": digest_of("selection", {"ids": list(selection.ids)}),
+        "teacher": digest_of("teacher", dict(bank.provenance)),
+        "generator": digest_of("generator", weights),
     }
-    parts = {name: sha256_text(part) for name, part in plan.items()}
-    digest, space = sha256_text(str(parts)), run.train_data.space
+    digest, space = digest_of("synthesize", parts), run.train_data.space
     guided = SetWriter(run.folder, digest, space, parts)
     if not run.config.synthesize.unguided_too:
         return guided, None
     return guided, SetWriter(run.folder / UNGUIDED, f"{digest}-{UNGUIDED}", space, parts)
-
-
-def _distilled_part(run: Run) -> dict[str, Any]:
-    parts = {"name", "seed", "data", "teacher", "generator", "synthesize"}
-    apart = {"data": {"memory_gib", "root"}, "synthesize": {"trace_every"}}
-    return run.config.model_dump(mode="json", include=parts, exclude=apart)
 
 
 def _manifest(

@@ -3,24 +3,27 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
 from d3s2.base.config import build, with_overrides
 from d3s2.base.errors import ConfigError
+from d3s2.base.formats.yaml_text import parse_yaml
 from d3s2.base.names import choose
-from d3s2.base.yaml_text import parse_yaml
-from d3s2.evaluation.set_names import ALL, BALANCED, GUIDED, RANDOM, UNGUIDED, is_made_here, parse_set
-from d3s2.generator.names import Mode
+from d3s2.evaluation.set_names import is_made_here, parse_set
 from d3s2.pipeline.config import RunConfig
-from d3s2.report.records import SOFT_END
+from d3s2.report.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED
+from d3s2.synthesis.settings import RULES
 
 DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
 ALWAYS = ("synthesize.unguided_too=false", "synthesize.measure_cost=false")
 """What holds for every variant that does not say otherwise: a set without guidance is mostly one of its own."""
 
 NO_GUIDANCE = "synthesize.guidance.strength=0"
+LOSSES = {"segmentation": "segmentation loss", "features": "feature loss"}
+"""Energy -> what tables call it."""
+
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 
@@ -59,18 +62,28 @@ def one_each(axis: str, key: str, *values: Any) -> Axis:
     return lambda _: tuple(_with_value(axis, key, value) for value in values)
 
 
-def parts(_: RunConfig) -> tuple[Variant, ...]:
-    """The method taken apart: selection, synthesis, each loss, and all of it."""
+def parts(config: RunConfig) -> tuple[Variant, ...]:
+    """The method taken apart: selection, synthesis, each energy, and all of it."""
     return (
         Variant("parts", "neither: random masks, real images", (), (RANDOM,)),
         Variant("parts", "selection alone: balanced masks, real images", (), (BALANCED,)),
         Variant("parts", "synthesis alone: random masks, unguided", ("select.method=random", NO_GUIDANCE)),
         Variant("parts", "random masks, guided", ("select.method=random",)),
         Variant("parts", "no guidance", (NO_GUIDANCE,)),
-        Variant("parts", "segmentation loss alone", ("synthesize.guidance.l_feat=0",)),
-        Variant("parts", "feature loss alone", ("synthesize.guidance.l_seg=0",)),
+        *_each_energy_alone(config),
         Variant("parts", "everything"),
     )
+
+
+def _each_energy_alone(config: RunConfig) -> Iterator[Variant]:
+    """Every energy that guides, with the weights of the others at 0, where there are several."""
+    weights = config.synthesize.guidance.energies
+    guiding = [name for name, weight in weights.items() if weight > 0]
+    for alone in guiding if len(guiding) > 1 else ():
+        others_off = {name: weight if name == alone else 0 for name, weight in weights.items()}
+        text = yaml.safe_dump(others_off, default_flow_style=True, sort_keys=False, width=float("inf")).strip()
+        name = f"{LOSSES.get(alone, alone)} alone"
+        yield Variant("parts", name, (f"synthesize.guidance.energies={text}",))
 
 
 def layers(config: RunConfig) -> tuple[Variant, ...]:
@@ -118,7 +131,7 @@ def soft(_: RunConfig) -> tuple[Variant, ...]:
 
 AXES: dict[str, Axis] = {
     "parts": parts,
-    "mode": one_each("mode", "synthesize.guidance.mode", *get_args(Mode)),
+    "rule": one_each("rule", "synthesize.guidance.rule", *RULES),
     "window": one_each("window", "synthesize.guidance.window", [0.0, 1.0], [0.1, 0.8], [0.1, 0.5], [0.5, 0.9]),
     "strength": one_each("strength", "synthesize.guidance.strength", 0, 0.25, 0.5, 1, 2),
     "layers": layers,
@@ -149,7 +162,9 @@ def folder_name(config: RunConfig, base: RunConfig) -> str:
     plain = Variant("", "").config(base)
     ours, theirs = _flat(config.model_dump(mode="json")), _flat(plain.model_dump(mode="json"))
     changed = {
-        key: value for key, value in ours.items() if theirs.get(key) != value and not key.startswith("evaluate.")
+        key: ours.get(key)
+        for key in {**theirs, **ours}
+        if theirs.get(key) != ours.get(key) and not key.startswith("evaluate.")
     }
     name = "+".join(f"{key.removeprefix('synthesize.')}={value}" for key, value in sorted(changed.items()))
     return re.sub(r"[^A-Za-z0-9.+=_-]+", "_", name) or "base"

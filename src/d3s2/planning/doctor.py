@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from huggingface_hub import constants
 
+from d3s2.base.machine.runtime import autocast_dtype, hardware, versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import autocast_dtype, hardware, versions
 from d3s2.data.catalogue import DATASETS
 from d3s2.data.inspection import DatasetReport, inspect_dataset
-from d3s2.generator import model_cards
-from d3s2.nets import network_cards
-from d3s2.pipeline.run import PRETRAINED
+from d3s2.hub.cards import ModelCard, Use, cards_for, is_cached
+from d3s2.hub.shipped import PRETRAINED
 
 SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
 
@@ -75,7 +74,7 @@ class Examination:
 
 
 def examine(dataset: str | None = None, root: Path | None = None, progress: Progress = SILENT) -> Examination:
-    """Looks at the machine, and at one data set where it is named; downloads nothing."""
+    """Examines the machine, and one data set where it is named; downloads nothing."""
     format_ = autocast_dtype(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return Examination(
         hardware=hardware(),
@@ -85,15 +84,19 @@ def examine(dataset: str | None = None, root: Path | None = None, progress: Prog
         shipped={name: (PRETRAINED / name / "config.json").is_file() for name in SHIPPED_NETWORKS},
         extras={"datasets": importlib.util.find_spec("datasets") is not None},
         cache=constants.HF_HUB_CACHE,
-        models=tuple(_finding(card, model_cards.is_cached(card)) for card in model_cards.MODEL_CARDS.values()),
-        networks=tuple(_finding(card, network_cards.is_cached(card)) for card in network_cards.NETWORK_CARDS.values()),
+        models=_findings("generator"),
+        networks=_findings("segmentation"),
         datasets={name: known.title for name, known in DATASETS.items()},
         dataset=None if dataset is None else inspect_dataset(dataset, root, progress=progress),
     )
 
 
-def _finding(card: model_cards.ModelCard | network_cards.NetworkCard, found: bool) -> ModelFinding:
-    return ModelFinding(card.model_id, card.part, card.licence, card.download_gib, found, card.how_to_get)
+def _findings(use: Use) -> tuple[ModelFinding, ...]:
+    return tuple(_finding(card) for card in cards_for(use).values())
+
+
+def _finding(card: ModelCard) -> ModelFinding:
+    return ModelFinding(card.model_id, card.part, card.licence, card.download_gib, is_cached(card), card.how_to_get)
 
 
 def _finding_lines(findings: Sequence[ModelFinding]) -> list[str]:

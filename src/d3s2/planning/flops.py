@@ -3,9 +3,7 @@
 A forward pass of an image is counted in TFLOP at 512 x 512 px, two operations a multiply-add, and taken to grow with
 the number of pixels. A gradient by the weights costs two passes more, one by the image a single one.
 
-Source: torch.utils.flop_counter on the shapes that `nets.fresh` and diffusers build, with 150 classes; of Swin-L and of
-ResNet-50, and of UPerNet on Swin-S, the papers' figures (arXiv 2112.01527, 2107.06278, 2103.14030), doubled and brought
-to this size.
+What each network costs stands on its entry: `nets.fresh`, `hub.cards`, the generators' kinds.
 """
 
 from collections.abc import Mapping
@@ -13,42 +11,13 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import GeneratorKind
+from d3s2.hub.cards import MODEL_CARDS
 from d3s2.pipeline.config import RunConfig
 
 Work = Literal["diffusion", "segmentation"]
 COUNTED_PX = 512 * 512
-
-ARCHITECTURE_TFLOP: Mapping[str, float] = {
-    "segformer-b0": 0.017,
-    "segformer-b1": 0.032,
-    "segformer-b2": 0.125,
-    "segformer-b3": 0.158,
-    "segformer-b4": 0.191,
-    "segformer-b5": 0.223,
-    "mask2former-swin-t": 0.146,
-    "mask2former-swin-s": 0.195,
-    "mask2former-swin-b": 0.298,
-    "upernet-swin-t": 0.476,
-    "upernet-convnext-t": 0.471,
-}
-"""Architecture of a student -> one forward pass."""
-
-NETWORK_TFLOP: Mapping[str, float] = {
-    "facebook/mask2former-swin-tiny-ade-semantic": ARCHITECTURE_TFLOP["mask2former-swin-t"],
-    "facebook/mask2former-swin-small-ade-semantic": ARCHITECTURE_TFLOP["mask2former-swin-s"],
-    "facebook/mask2former-swin-large-ade-semantic": 0.516,
-    "facebook/maskformer-resnet50-coco-stuff": 0.106,
-    "nvidia/segformer-b0-finetuned-ade-512-512": ARCHITECTURE_TFLOP["segformer-b0"],
-    "nvidia/segformer-b4-finetuned-ade-512-512": ARCHITECTURE_TFLOP["segformer-b4"],
-    "openmmlab/upernet-swin-tiny": ARCHITECTURE_TFLOP["upernet-swin-t"],
-    "openmmlab/upernet-swin-small": 0.519,
-    "openmmlab/upernet-convnext-tiny": ARCHITECTURE_TFLOP["upernet-convnext-t"],
-}
-"""Published network -> one forward pass."""
-
-UNET_TFLOP, CONTROLNET_TFLOP = 0.803, 0.283
-DECODER_TFLOP, TINY_DECODER_TFLOP = 2.515, 0.141
-"""Of Stable Diffusion 1.x; the tiny decoder is TAESD."""
 
 
 class Gpu(NamedTuple):
@@ -89,37 +58,36 @@ def seconds_on(gpu: Gpu, work: Work, tflop: float) -> float:
 
 
 def image_s(config: RunConfig, gpu: Gpu) -> float | None:
-    """GPU seconds for all images of one mask; None where the teacher is not a published one."""
+    """GPU seconds for all images of one mask; None where teacher or generator are not published ones."""
     settings, guidance, teacher = config.synthesize, config.synthesize.guidance, teacher_tflop(config)
-    if teacher is None:
+    kind: GeneratorKind = GENERATORS.load(config.generator.kind)
+    if teacher is None or kind.cost is None:
         return None
-    network = UNET_TFLOP + (CONTROLNET_TFLOP if config.generator.kind == "controlnet" else 0.0)
-    network *= pixel_share(config.data.size) * (1 if settings.guidance_scale == 1 else 2)
-    tiny = config.generator.settings.get("tiny_decoder")
-    decoder = (TINY_DECODER_TFLOP if tiny else DECODER_TFLOP) * pixel_share(config.data.size)
+    cost = kind.cost(config.generator, config.data.size)
+    network = cost.network * (1 if settings.guidance_scale == 1 else 2)
     images = settings.candidates + (1 if settings.unguided_too else 0)
     # of each traced step the teacher sees the prediction once; a gradient is a pass there and one back
-    in_window = settings.steps * (guidance.window[1] - guidance.window[0])
+    in_window = settings.steps * (guidance.window.noisiest - guidance.window.cleanest)
     taken = settings.steps + in_window * (settings.repeats - 1)
     traced = taken / settings.trace_every if settings.trace_every else 0.0
     gradients = settings.candidates * in_window * settings.repeats * guidance.inner_steps / guidance.every
-    through = 0.0 if guidance.mode == "fast" else network
-    diffusion = images * (taken * network + traced * decoder + DECODER_TFLOP * pixel_share(config.data.size))
-    diffusion += gradients * (2 * decoder + through)
-    seen = images * (traced + 1) * teacher + gradients * 2 * teacher * max(1, guidance.views)
+    through = 0.0 if guidance.rule == "fast" else network
+    diffusion = images * (taken * network + traced * cost.guidance_decoder + cost.decoder)
+    diffusion += gradients * (2 * cost.guidance_decoder + through)
+    seen = images * (traced + 1) * teacher + gradients * 2 * teacher * max(1, guidance.views.count)
     return seconds_on(gpu, "diffusion", diffusion) + seconds_on(gpu, "segmentation", seen)
 
 
 def teacher_tflop(config: RunConfig) -> float | None:
     """One forward pass of the run's teacher; None where it is not a published network."""
-    known = NETWORK_TFLOP.get(config.teacher.source or "")
-    if known is None:
+    card = MODEL_CARDS.get(config.teacher.source or "")
+    if card is None or card.tflop is None:
         return None
     height, width = config.data.size
     seen = config.teacher.size_px
     if isinstance(seen, int):
         seen = (seen * height // min(height, width), seen * width // min(height, width))
-    return known * pixel_share(seen or (height, width))
+    return card.tflop * pixel_share(seen or (height, width))
 
 
 def pixel_share(size: tuple[int, int]) -> float:

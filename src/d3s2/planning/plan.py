@@ -11,27 +11,23 @@ from pathlib import Path
 
 import torch
 
-from d3s2.base.cores import num_cores
-from d3s2.base.runtime import num_threads
-from d3s2.data.catalogue import published_split
-from d3s2.evaluation.students import THREADS, num_workers, places_for
-from d3s2.generator.model_cards import MODEL_CARDS
-from d3s2.nets.network_cards import NETWORK_CARDS
-from d3s2.pipeline.config import ArchitectureConfig, RunConfig
-from d3s2.pipeline.fit_generator import new_compact
-from d3s2.pipeline.run import open_split
-from d3s2.planning.flops import (
-    ARCHITECTURE_TFLOP,
-    basis,
-    gpu_of,
-    image_s,
-    pixel_share,
-    seconds_on,
-    teacher_tflop,
-)
-from d3s2.planning.trials import denoise_s, generator_step_s, num_weights, unet_step_s, with_threads
+from d3s2.base.machine.cores import num_cores
+from d3s2.base.machine.runtime import num_threads
+from d3s2.data.catalogue import open_split, published_split
+from d3s2.evaluation.settings import ArchitectureSettings
+from d3s2.evaluation.students import THREADS
+from d3s2.execution.local import num_workers, places_for
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import FitTrial, GeneratorKind
+from d3s2.hub.cards import MODEL_CARDS
+from d3s2.nets.architectures import ARCHITECTURES
+from d3s2.nets.fresh import Architecture
+from d3s2.pipeline.config import RunConfig
+from d3s2.planning.flops import basis, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
+from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
 from d3s2.selection.select import masks_for_ratio
 from d3s2.store.soft import cell_px_for
+from d3s2.synthesis.guided import sampled_together
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
 CHECKPOINT_COPIES = 5  # weights, their average, two moments of the optimiser, the fitted copy
@@ -116,7 +112,8 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
     sizes = _sizes(config)
     ratio, budget = config.select.ratio, config.select.num_masks
     num_masks = masks_for_ratio(ratio, sizes.num_all) if ratio is not None else budget or 0
-    steps = _fit_steps(config, device, sizes)
+    trial = _fit_trial(config, device, sizes)
+    steps = _fit_steps(config, device, sizes, trial)
     if "distill" in parts:
         steps = [
             Step("census", f"{sizes.num_all:,} masks"),
@@ -135,7 +132,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         device=str(device),
         steps=tuple(steps),
         models_gib=models_gib,
-        disk_gib=models_gib + _written_bytes(config, device, sizes, num_masks) / 2**30,
+        disk_gib=models_gib + _written_bytes(config, num_masks, trial.num_weights if trial else 0) / 2**30,
         free_gib=shutil.disk_usage(Path.cwd()).free / 2**30,
         notes=(*sizes.notes, *tried_notes, *gpu_notes),
     )
@@ -154,56 +151,53 @@ def _sizes(config: RunConfig) -> _Sizes:
 
 def _sources(config: RunConfig, parts: Sequence[str]) -> set[str]:
     """Ids and folders of models that the run reads."""
-    settings = config.generator.settings
-    named = [config.teacher.source, *(settings.get(key) for key in ("model", "controlnet", "tiny_decoder"))]
+    named = [config.teacher.source, *config.generator.named_sources]
     if "evaluate" in parts:
         named += [architecture.backbone for architecture in config.evaluate.architectures]
-    return {str(source) for source in named if source}
+    return {source for source in named if source}
 
 
 def _download_gib(source: str) -> float:
-    card = MODEL_CARDS.get(source) or NETWORK_CARDS.get(source)
+    card = MODEL_CARDS.get(source)
     return card.download_gib if card else 0.0
 
 
-def _written_bytes(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> float:
+def _written_bytes(config: RunConfig, num_masks: int, num_weights: int) -> float:
     height, width = config.data.size
     soft = config.synthesize.soft
     soft_bytes = 2 * soft.num_top / (soft.cell_px or cell_px_for((height, width))) ** 2 if soft else 0.0
-    written = 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes)
-    if config.generator.is_fitted_here and config.generator.tune is None:
-        written += CHECKPOINT_COPIES * 4 * num_weights(new_compact(config.generator, sizes.num_classes, 0, device)[0])
-    return written
+    return 2 * num_masks * height * width * (BYTES_A_PIXEL + soft_bytes) + CHECKPOINT_COPIES * 4 * num_weights
 
 
-def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes) -> list[Step]:
+def _fit_trial(config: RunConfig, device: torch.device, sizes: _Sizes) -> FitTrial | None:
+    """A step of the generator's fit; None where none is fitted, or it cannot be tried out."""
+    kind: GeneratorKind = GENERATORS.load(config.generator.kind)
+    if not config.generator.is_fitted_here or kind.fit_trial is None:
+        return None
+    return kind.fit_trial(config.generator, sizes.num_classes, config.data.size, device)
+
+
+def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: FitTrial | None) -> list[Step]:
     steps = []
     if config.teacher.source is None:
         train = config.teacher.train
         amount = f"compact U-Net, {train.iterations:,} iterations of {train.batch}"
-        step_s = unet_step_s(config, train, device, sizes.num_classes)
-        step_s = with_threads(step_s, num_threads(), device)
+        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
         steps.append(Step("fit teacher", amount, train.iterations * step_s))
     else:
         steps.append(Step("load teacher", config.teacher.source))
     seen = teacher_tflop(config)
     pass_s = seconds_on(gpu_of(device), "segmentation", sizes.num_all * seen) if seen else None
     steps.append(Step("feature bank", f"one pass over {sizes.num_all:,} pairs", pass_s, pass_s is not None))
-    fit, tune = config.generator.fit, config.generator.tune
-    if tune is not None:
-        start = config.generator.settings.get("controlnet", "new")
-        amount = f"ControlNet, {start}, on {config.generator.settings.get('model')}, {tune.steps} steps of {tune.batch}"
-        steps.append(Step("fit generator", amount))
-    elif config.generator.is_fitted_here:
-        model, autoencoder = new_compact(config.generator, sizes.num_classes, 0, device)
-        place = "" if autoencoder is None else f" on latents of {fit.autoencoder}"
-        amount = f"{num_weights(model) / 1e6:.1f} M weights{place}, {fit.steps:,} steps of {fit.batch}"
-        step_s = with_threads(generator_step_s(config, model, autoencoder, device), num_threads(), device)
-        steps.append(Step("fit generator", amount, fit.steps * step_s))
+    generator = config.generator
+    if not generator.is_fitted_here:
+        steps.append(Step("load generator", generator.summary))
+    elif trial is None:
+        steps.append(Step("fit generator", generator.fit_summary))
     else:
-        settings = config.generator.settings
-        named = [Path(settings[key]).name for key in ("model", "controlnet", "checkpoint") if settings.get(key)]
-        steps.append(Step("load generator", f"{config.generator.kind}: {', '.join(named)}"))
+        amount = f"{trial.num_weights / 1e6:.1f} M weights, {generator.fit_summary}"
+        step_s = with_threads(step_seconds(trial.step, device), num_threads(), device)
+        steps.append(Step("fit generator", amount, generator.num_fit_steps * step_s))
     return steps
 
 
@@ -211,17 +205,20 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     settings = config.synthesize
     sets = 2 if settings.unguided_too else 1
     sets_text = f"{num_masks:,} images x {sets - 1 + settings.candidates}"
-    amount = f"{sets_text}, {settings.steps} steps, guidance {settings.guidance.mode}"
-    if config.generator.kind != "compact":
+    amount = f"{sets_text}, {settings.steps} steps, guidance {settings.guidance.rule}"
+    kind: GeneratorKind = GENERATORS.load(config.generator.kind)
+    if kind.fresh is None:
         one_s = image_s(config, gpu_of(device))
         return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None)
     # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
-    batches, factor = -(-num_masks // settings.batch), sets - 1 + 1.5 * settings.candidates
-    step_s = with_threads(denoise_s(config, device, sizes.num_classes), num_threads(), device)
+    together, factor = sampled_together(settings.batch, device), sets - 1 + 1.5 * settings.candidates
+    batches = -(-num_masks // together)
+    generator = kind.fresh(config.generator, sizes.num_classes, 0, device)
+    step_s = denoise_s(generator, together, settings.guidance_scale, config.data.size, device)
     return Step("synthesize", amount, batches * settings.steps * factor * step_s)
 
 
-def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureConfig) -> Step:
+def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureSettings) -> Step:
     settings, train = config.evaluate, architecture.protocol(config.evaluate.train)
     count = len(settings.sets) * settings.seeds
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
@@ -229,12 +226,13 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     places = places_for(device, together)
     if together > 1:
         amount += f" on {together} devices"
-    if architecture.name == "compact-unet":
+    entry: Architecture = ARCHITECTURES.load(architecture.name)
+    if entry.tflop is None:
         workers = num_workers(settings.workers, places)
         part = train.model_copy(update={"batch": train.batch // together})
-        step_s = with_threads(unet_step_s(config, part, device, sizes.num_classes), THREADS, device)
+        step_s = with_threads(unet_step_s(part, config.data.size, sizes.num_classes, device), THREADS, device)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)
-    tflop = ARCHITECTURE_TFLOP[architecture.name] * pixel_share(config.data.size)
+    tflop = entry.tflop * pixel_share(config.data.size)
     num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)
     passes = 3 * train.iterations * train.batch + num_scores * sizes.num_test
     return Step("evaluate", amount, count * seconds_on(gpu_of(device), "segmentation", passes * tflop), on_gpu=True)

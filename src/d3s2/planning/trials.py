@@ -10,13 +10,11 @@ from collections.abc import Callable
 
 import torch
 
-from d3s2.base.runtime import autocast_dtype, torch_threads, wait_for
-from d3s2.generator.autoencoders import Autoencoder, encode
-from d3s2.generator.compact.network import CompactGenerator, bind
+from d3s2.base.machine.runtime import autocast_dtype, torch_threads, wait_for
 from d3s2.generator.denoiser import Level
+from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.nets.compact.unet import CompactUNet
-from d3s2.pipeline.config import RunConfig, TrainConfig
-from d3s2.pipeline.fit_generator import new_compact
+from d3s2.student.settings import TrainSettings
 
 TRIALS = 5
 ENOUGH_S = 10.0
@@ -31,42 +29,26 @@ def with_threads(one_thread_s: float, threads: int, device: torch.device) -> flo
     return one_thread_s if device.type != "cpu" else one_thread_s * (1 - PARALLEL_SHARE + PARALLEL_SHARE / threads)
 
 
-def unet_step_s(config: RunConfig, train: TrainConfig, device: torch.device, num_classes: int) -> float:
+def unet_step_s(train: TrainSettings, size_px: tuple[int, int], num_classes: int, device: torch.device) -> float:
     """A training step of the compact U-Net."""
     net = CompactUNet(num_classes=num_classes, width=train.width).to(device)
-    images = torch.zeros(train.batch, 3, *config.data.size, device=device)
+    images = torch.zeros(train.batch, 3, *size_px, device=device)
 
     def step() -> None:
         _autocast(device, lambda: net(images).scores).float().mean().backward()
 
-    return _seconds(step, device)
+    return step_seconds(step, device)
 
 
-def generator_step_s(
-    config: RunConfig, model: CompactGenerator, autoencoder: Autoencoder | None, device: torch.device
+def denoise_s(
+    generator: LayoutToImage, count: int, guidance_scale: float, size_px: tuple[int, int], device: torch.device
 ) -> float:
-    """A step of fitting the compact generator, on the latents of an autoencoder where there is one."""
-    model.to(device).train()
-    batch, size = config.generator.fit.batch, config.data.size
-    images = torch.zeros(batch, 3, *size, device=device)
-    time_, classes = torch.zeros(batch, device=device), torch.zeros(batch, *size, dtype=torch.long, device=device)
-    model.require_size(*size)
-
-    def step() -> None:
-        x = images if autoencoder is None else encode(autoencoder, images)
-        _autocast(device, lambda: model(x, time_, classes)).float().mean().backward()
-
-    return _seconds(step, device)
-
-
-def denoise_s(config: RunConfig, device: torch.device, num_classes: int) -> float:
-    """A step of sampling a batch, without guidance."""
-    model = new_compact(config.generator, num_classes, 0, device)[0].to(device).eval()
-    masks = torch.zeros(config.synthesize.batch, *config.data.size, dtype=torch.uint8, device=device)
-    denoiser = bind(model, masks, config.synthesize.guidance_scale)
-    x = torch.zeros(config.synthesize.batch, *model.latent_shape(config.data.size), device=device)
+    """A step of sampling `count` images together, without guidance."""
+    masks = torch.zeros(count, *size_px, dtype=torch.uint8, device=device)
+    denoiser = generator.bind(masks, guidance_scale)
+    x = torch.zeros(count, *generator.latent_shape(size_px), device=device)
     with torch.no_grad():
-        return _seconds(lambda: denoiser(x, Level(alpha=0.5, sigma=0.5, time=0.5)), device)
+        return step_seconds(lambda: denoiser(x, Level(alpha=0.5, sigma=0.5, time=0.5)), device)
 
 
 def _autocast(device: torch.device, run: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -75,7 +57,7 @@ def _autocast(device: torch.device, run: Callable[[], torch.Tensor]) -> torch.Te
         return run()
 
 
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
+def step_seconds(step: Callable[[], object], device: torch.device) -> float:
     """Median seconds of a step, after one that warms up."""
     on_cpu = device.type == "cpu"
     clock = time.process_time if on_cpu else time.perf_counter
@@ -89,8 +71,3 @@ def _seconds(step: Callable[[], object], device: torch.device) -> float:
             wait_for(device)
             taken.append(clock() - start)
     return statistics.median(taken)
-
-
-def num_weights(model: torch.nn.Module) -> int:
-    """How many weights a network has."""
-    return sum(parameter.numel() for parameter in model.parameters())

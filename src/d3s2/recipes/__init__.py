@@ -6,7 +6,7 @@ from pathlib import Path
 from d3s2.base.config import build, read_yaml, with_overrides
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
-from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.config import RunConfig, load_own_code
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -20,7 +20,8 @@ def load_run(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The config of a recipe by name, or of the user's own YAML file by path, with `key=value` overrides.
 
     Raises:
-        UsageError: neither a recipe nor a file; or the config is wrong (ConfigError).
+        UsageError: neither a recipe nor a file; or the config is wrong (ConfigError); or code of the user's own that it
+            names cannot be imported.
     """
     path = FOLDER / f"{recipe}.yaml"
     if not path.is_file():
@@ -31,4 +32,6 @@ def load_run(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
         raise UsageError(
             f"'{recipe}' is neither a recipe ({', '.join(recipe_names())}) nor a YAML file that is there.{suggestion}"
         )
-    return build(RunConfig, with_overrides(read_yaml(path), overrides), f"{recipe}")
+    config = build(RunConfig, with_overrides(read_yaml(path), overrides), f"{recipe}")
+    load_own_code(config)
+    return config

@@ -1,20 +1,22 @@
 """What an ablation leaves behind: a row for each variant, set and student; as JSON, CSV and a table."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_json
-from d3s2.base.records import RECORD, read_record
-from d3s2.report.records import SetResult, set_title
-from d3s2.report.tables import NONE, Table, csv_cell, measured, time_text
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import RECORD, read_object, record_from
+from d3s2.metrics.table import MIOU, TAIL_MIOU
+from d3s2.report.older_results import FORMAT_VERSION
+from d3s2.report.records import SetResult, ratio_of
+from d3s2.report.set_names import set_title
+from d3s2.report.tables import NONE, Table, columns_of, csv_of, score_cell, time_text
 
 REFERENCE = "reference"
-HEADERS = ("axis", "variant", "set", "items", "mIoU, %", "tail mIoU, %", "× random", "L_seg", "sampling")
+AGAIN = "run `d3s2 ablate` again"
+HEADERS = ("axis", "variant", "set", "items", "mIoU, %", "tail mIoU, %", "× random")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class AblationRow:
         variant: which value.
         overrides: 'key=value' strings that make it from the recipe.
         share: of the training split that the set holds, 0..1.
-        l_seg: mean segmentation energy of the finished images; None for real sets.
+        energies: mean energies of the finished images, by name; empty for real sets.
         sampling_s: what sampling them took.
         result: the students.
     """
@@ -37,7 +39,7 @@ class AblationRow:
     variant: str
     overrides: tuple[str, ...]
     share: float
-    l_seg: float | None
+    energies: dict[str, float]
     sampling_s: float | None
     result: SetResult
 
@@ -60,6 +62,7 @@ class Ablation:
     commit: str | None
     command: str
     versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
 
     @property
     def students(self) -> tuple[str, ...]:
@@ -70,6 +73,11 @@ class Ablation:
     def axes(self) -> tuple[str, ...]:
         """What was varied, in order of appearance."""
         return tuple(dict.fromkeys(row.axis for row in self.rows if row.axis != REFERENCE))
+
+    @property
+    def energies(self) -> tuple[str, ...]:
+        """Names of the energies that any row has, in order of appearance."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.energies))
 
     def of(self, axis: str, student: str) -> tuple[AblationRow, ...]:
         """The rows of one axis and student, in order."""
@@ -89,7 +97,7 @@ class Ablation:
 def ablation_table(ablation: Ablation) -> Table:
     """A row a variant and set: mIoU and tail mIoU in per cent, against random real data of the same budget."""
     many = len(ablation.students) > 1
-    headers: tuple[str, ...] = HEADERS
+    headers: tuple[str, ...] = (*HEADERS, *(f"{name} energy" for name in ablation.energies), "sampling")
     lines = [_cells(ablation, row) for row in ablation.rows]
     if many:
         headers = ("student", *headers)
@@ -100,15 +108,9 @@ def ablation_table(ablation: Ablation) -> Table:
 
 def ablation_csv(ablation: Ablation) -> str:
     """One line a row with every number unrounded; lists are separated by spaces."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    own = ("axis", "variant", "overrides", "share", "l_seg", "sampling_s")
-    of_result = [name for name in SetResult.__dataclass_fields__ if name != "iou_per_class"]
-    writer.writerow([*own, *of_result])
-    for row in ablation.rows:
-        values = [getattr(row, name) for name in own] + [getattr(row.result, name) for name in of_result]
-        writer.writerow([csv_cell(value) for value in values])
-    return buffer.getvalue()
+    own = ("axis", "variant", "overrides", "share", "energies", "sampling_s")
+    metrics = list(dict.fromkeys(name for row in ablation.rows for name in row.result.scores))
+    return csv_of({name: getattr(row, name) for name in own} | columns_of(row.result, metrics) for row in ablation.rows)
 
 
 def write_ablation(path: Path, ablation: Ablation) -> None:
@@ -117,25 +119,34 @@ def write_ablation(path: Path, ablation: Ablation) -> None:
 
 
 def read_ablation(path: Path) -> Ablation:
-    """Reads the JSON; raises StoreError naming the key that is missing, unknown or wrong."""
+    """Reads the JSON.
+
+    Raises:
+        StoreError: a key is missing, unknown or wrong, or the file is of another format.
+    """
     if not path.exists():
         raise StoreError(f"{path}: there is no such file; `d3s2 ablate` makes it.")
-    return read_record(path, Ablation, "run `d3s2 ablate` again")
+    content = read_object(path, AGAIN)
+    version = content.get("format_version", 1)
+    if version != FORMAT_VERSION:
+        raise StoreError(f"{path}: is of format version {version}, this d3s2 reads version {FORMAT_VERSION}; {AGAIN}.")
+    found: Ablation = record_from(content, Ablation, str(path), AGAIN)
+    return found
 
 
 def _cells(ablation: Ablation, row: AblationRow) -> tuple[str, ...]:
     result = row.result
     random = ablation.random_beside(row)
-    ratio = result.miou_mean / random.miou_mean if result.miou_mean and random and random.miou_mean else None
+    ratio = ratio_of(result, random)
     return (
         row.axis,
         row.variant,
         set_title(result.name),
         f"{result.items:,}",
-        measured(result.miou_mean, result.miou_std),
-        measured(result.tail_miou_mean, result.tail_miou_std),
+        score_cell(result, MIOU),
+        score_cell(result, TAIL_MIOU),
         NONE if ratio is None else f"{ratio:.2f}",
-        NONE if row.l_seg is None else f"{row.l_seg:.2f}",
+        *(f"{row.energies[name]:.2f}" if name in row.energies else NONE for name in ablation.energies),
         time_text(row.sampling_s),
     )
 
@@ -144,10 +155,10 @@ def _best(ablation: Ablation) -> tuple[int, ...]:
     """The variant with the highest mIoU of each axis and student, distilled sets only."""
     best: dict[tuple[str, str], int] = {}
     for index, row in enumerate(ablation.rows):
-        key, miou = (row.axis, row.result.student), row.result.miou_mean
-        if row.l_seg is None or miou is None:
+        key, miou = (row.axis, row.result.student), row.result.mean(MIOU)
+        if not row.energies or miou is None:
             continue
         leader = best.get(key)
-        if leader is None or miou > (ablation.rows[leader].result.miou_mean or 0):
+        if leader is None or miou > (ablation.rows[leader].result.mean(MIOU) or 0):
             best[key] = index
     return tuple(sorted(best.values()))

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
+from d3s2.metrics.table import MIOU, TAIL_MIOU
 from d3s2.report.ablation import Ablation, AblationRow
 from d3s2.report.drawing import (
     FAINT,
@@ -26,6 +27,7 @@ from d3s2.report.drawing import (
     style_of,
 )
 from d3s2.report.records import Results, SetResult
+from d3s2.report.tables import score_cell
 
 MAX_ROWS = 75
 DEEPEST_TINT = 0.45
@@ -78,7 +80,7 @@ def _draw_gains(
 
 def tail_figure(results: Results, student: str) -> Figure | None:
     """mIoU of each set over the rarest third of the classes (open) and over the others (filled); None without any."""
-    rows = [row for row in results.of(student) if row.iou_per_class and row.tail_miou_mean is not None]
+    rows = [row for row in results.of(student) if row.iou_per_class and TAIL_MIOU in row.scores]
     if not rows:
         return None
     figure = Figure(figsize=(WIDTH_IN, 0.85 + 0.36 * len(rows)), layout="constrained")
@@ -86,7 +88,7 @@ def tail_figure(results: Results, student: str) -> Figure | None:
     plain(axes)
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     for place, row in enumerate(rows):
-        head, tail = _head_miou(results, row), row.tail_miou_mean or 0.0
+        head, tail = _head_miou(results, row), row.scores[TAIL_MIOU].mean
         colour = style_of(row.name).colour
         axes.plot([tail, head], [place, place], color=colour, linewidth=2, zorder=2)
         for value, fill, label in ((tail, PAPER, "rarest third of the classes"), (head, colour, "the others")):
@@ -104,7 +106,7 @@ def tail_figure(results: Results, student: str) -> Figure | None:
 
 def budget_figure(ablation: Ablation, student: str) -> Figure | None:
     """mIoU over the share of the masks, a line a set with the deviation over seeds; all real data is a level line."""
-    rows = [row for row in ablation.of("budget", student) if row.result.miou_mean is not None]
+    rows = [row for row in ablation.of("budget", student) if MIOU in row.result.scores]
     if len({row.share for row in rows}) < 2:
         return None
     figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
@@ -112,9 +114,9 @@ def budget_figure(ablation: Ablation, student: str) -> Figure | None:
     plain(axes)
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     everything = ablation.references(student).get("all")
-    if everything is not None and everything.miou_mean is not None:
+    if everything is not None and MIOU in everything.scores:
         axes.axhline(
-            everything.miou_mean,
+            everything.scores[MIOU].mean,
             color=style_of("all").colour,
             linewidth=1.5,
             linestyle=(0, (4, 3)),
@@ -136,8 +138,8 @@ def budget_figure(ablation: Ablation, student: str) -> Figure | None:
 
 def _draw_curve(axes: Axes, name: str, rows: Sequence[AblationRow]) -> None:
     style, xs = style_of(name), [row.share for row in rows]
-    means = [row.result.miou_mean or 0.0 for row in rows]
-    deviations = [row.result.miou_std or 0.0 for row in rows]
+    means = [row.result.scores[MIOU].mean for row in rows]
+    deviations = [row.result.scores[MIOU].std or 0.0 for row in rows]
     axes.errorbar(
         xs, means, yerr=deviations, color=style.colour, marker=style.marker, markersize=7, linewidth=2,
         capsize=3, markeredgecolor=PAPER, markeredgewidth=0.8, label=set_label(name),
@@ -146,7 +148,7 @@ def _draw_curve(axes: Axes, name: str, rows: Sequence[AblationRow]) -> None:
 
 def learning_figure(results: Results, student: str) -> Figure | None:
     """mIoU over the iterations of training, a line a set with the deviation over seeds; None without early scores."""
-    rows = [row for row in results.of(student) if row.early_iterations and row.miou_mean is not None]
+    rows = [row for row in results.of(student) if row.early_iterations and MIOU in row.scores]
     if not rows:
         return None
     figure = Figure(figsize=(WIDTH_IN, 3.6), layout="constrained")
@@ -154,9 +156,9 @@ def learning_figure(results: Results, student: str) -> Figure | None:
     plain(axes)
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     for row in rows:
-        style = style_of(row.name)
-        xs, means = (*row.early_iterations, row.iterations), (*row.early_miou_mean, row.miou_mean or 0.0)
-        deviations = [deviation or 0.0 for deviation in (*row.early_miou_std, row.miou_std)]
+        style, spreads = style_of(row.name), (*row.early_miou, row.scores[MIOU])
+        xs, means = (*row.early_iterations, row.iterations), [spread.mean for spread in spreads]
+        deviations = [spread.std or 0.0 for spread in spreads]
         low, high = zip(*((m - d, m + d) for m, d in zip(means, deviations, strict=True)), strict=True)
         axes.fill_between(xs, low, high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
@@ -183,10 +185,10 @@ def matrix_figure(results: Results) -> Figure | None:
     plain(axes)
     for column, student in enumerate(students):
         found = {row.name: row for row in results.of(student)}
-        known = [row.miou_mean for row in found.values() if row.miou_mean is not None]
+        known = [row.scores[MIOU].mean for row in found.values() if MIOU in row.scores]
         low, high = (min(known), max(known)) if known else (0.0, 1.0)
         for place, name in enumerate(names):
-            mean = found[name].miou_mean if name in found else None
+            mean = found[name].mean(MIOU) if name in found else None
             depth = 0.0 if mean is None or high == low else DEEPEST_TINT * (mean - low) / (high - low)
             axes.bar(
                 column, 0.94, 0.96, place - 0.47, color=STYLES["distilled"].colour, alpha=0.04 + depth, linewidth=0
@@ -203,7 +205,7 @@ def matrix_figure(results: Results) -> Figure | None:
 
 def axis_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
     """mIoU of each variant of one axis, mean, deviation and seeds; upright lines: real sets of the recipe's budget."""
-    rows = [row for row in ablation.of(axis, student) if row.result.miou_mean is not None]
+    rows = [row for row in ablation.of(axis, student) if MIOU in row.result.scores]
     if not rows:
         return None
     figure = Figure(figsize=(WIDTH_IN, 0.95 + 0.34 * len(rows)), layout="constrained")
@@ -211,9 +213,9 @@ def axis_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
     plain(axes)
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     for name, result in ablation.references(student).items():
-        if result.miou_mean is not None:
-            colour = style_of(name).colour
-            axes.axvline(result.miou_mean, color=colour, linewidth=1.6, linestyle=(0, (4, 3)), label=set_label(name))
+        if MIOU in result.scores:
+            mean, colour = result.scores[MIOU].mean, style_of(name).colour
+            axes.axvline(mean, color=colour, linewidth=1.6, linestyle=(0, (4, 3)), label=set_label(name))
     for place, row in enumerate(rows):
         _draw_variant(axes, place, row)
     axes.set_yticks(range(len(rows)), [literal(row.variant) for row in rows], fontsize=FONT_PT + 1)
@@ -226,10 +228,10 @@ def axis_figure(ablation: Ablation, axis: str, student: str) -> Figure | None:
 
 
 def _draw_variant(axes: Axes, place: int, row: AblationRow) -> None:
-    result, style = row.result, style_of(row.result.name)
-    seeds = result.miou_per_seed
+    miou, style = row.result.scores[MIOU], style_of(row.result.name)
+    seeds = row.result.known_per_seed(MIOU)
     axes.errorbar(
-        result.miou_mean or 0.0, place, xerr=result.miou_std, color=style.colour, marker=style.marker, markersize=9,
+        miou.mean, place, xerr=miou.std, color=style.colour, marker=style.marker, markersize=9,
         linewidth=1.6, capsize=4, markeredgecolor=PAPER, markeredgewidth=0.8,
     )  # fmt: skip
     axes.plot(
@@ -247,13 +249,7 @@ def _head_miou(results: Results, row: SetResult) -> float:
 def _cell(row: SetResult | None) -> str:
     if row is None:
         return "–"
-    if row.miou_mean is None:
-        return "failed"
-    return (
-        f"{100 * row.miou_mean:.1f}"
-        if row.miou_std is None
-        else f"{100 * row.miou_mean:.1f} ± {100 * row.miou_std:.1f}"
-    )
+    return score_cell(row, MIOU) if MIOU in row.scores else "failed"
 
 
 def _share_text(share: float) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from d3s2.metrics.table import MIOU
 from d3s2.report.drawing import (
     FAINT,
     FONT_PT,
@@ -106,16 +107,16 @@ def class_figure(results: Results, student: str) -> Figure:
 
 def miou_figure(results: Results, student: str) -> Figure:
     """Mean mIoU of each set with its deviation, and every seed as a dot."""
-    rows = [row for row in results.of(student) if row.miou_mean is not None]
+    rows = [row for row in results.of(student) if MIOU in row.scores]
     figure = Figure(figsize=(WIDTH_IN, 0.55 + 0.42 * max(len(rows), 1)), layout="constrained")
     axes = figure.add_subplot()
     plain(axes)
     for place, row in enumerate(rows):
-        style, mean, std = style_of(row.name), row.miou_mean or 0.0, row.miou_std or 0.0
+        style, mean, std = style_of(row.name), row.scores[MIOU].mean, row.std(MIOU) or 0.0
         axes.barh(place, mean, height=0.58, color=style.colour, linewidth=0)
-        if row.miou_std is not None:
+        if row.std(MIOU) is not None:
             axes.errorbar(mean, place, xerr=std, color=INK, linewidth=1.2, capsize=3.5, capthick=1.2)
-        seeds = row.miou_per_seed
+        seeds = row.known_per_seed(MIOU)
         axes.plot(
             seeds, [place] * len(seeds), "o", markersize=4.5, markerfacecolor=PAPER, markeredgecolor=INK,
             markeredgewidth=0.9, zorder=5,
@@ -127,7 +128,7 @@ def miou_figure(results: Results, student: str) -> Figure:
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [set_label(row.name) for row in rows], fontsize=FONT_PT + 1)
     axes.set_ylim(len(rows) - 0.45, -0.55)
-    farthest = max(((row.miou_mean or 0.0) + (row.miou_std or 0.0) for row in rows), default=0.0)
+    farthest = max((row.scores[MIOU].mean + (row.std(MIOU) or 0.0) for row in rows), default=0.0)
     axes.set_xlim(0, 1.14 * farthest or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(per_cent))
     axes.grid(axis="x", color=RULE, linewidth=0.8)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_json
-from d3s2.base.records import RECORD, Amount, Count, Share, read_record
-from d3s2.report.records import SETS
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import RECORD, Amount, Count, Share, read_record
+from d3s2.report.set_names import SETS
 from d3s2.report.tables import NONE, Table, measured
 
 OWN_REAL, UNSEEN_REAL = "own-real", "unseen-real"

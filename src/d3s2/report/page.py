@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from d3s2.metrics.table import MIOU
 from d3s2.report.ablation import Ablation, ablation_table
 from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, learning_figure, matrix_figure, tail_figure
 from d3s2.report.drawing import to_svg
@@ -24,8 +25,17 @@ from d3s2.report.figures import (
 )
 from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow, tile_png
 from d3s2.report.judgements import HEADERS, MEASURES, Judgements, judgements_table, neighbours_table
-from d3s2.report.records import Results
-from d3s2.report.tables import NONE, Table, class_table, measured, results_table, time_text
+from d3s2.report.records import IOU, Results
+from d3s2.report.tables import (
+    NONE,
+    Table,
+    class_table,
+    measured,
+    metrics_table,
+    results_table,
+    score_cell,
+    time_text,
+)
 
 CLOSEST = 50  # neighbours that the page lists; judges.json has them all
 
@@ -101,6 +111,7 @@ def render(content: ReportContent) -> str:
         content=content,
         headlines=headlines(results) if results else [],
         results_table=results_table(results) if results and results.sets else None,
+        metrics_table=replace(metrics_table(results), notes=()) if results and results.sets else None,
         students=[_student_views(content, results, student) for student in results.students] if results else [],
         matrix_svg=_drawn(matrix_figure(results)) if results else None,
         ablation=_ablation_view(content.ablation) if content.ablation else None,
@@ -122,9 +133,9 @@ def headlines(results: Results) -> list[Headline]:
     over_random, of_all = results.ratio("distilled", "random", student), results.ratio("distilled", "all", student)
     if over_random is not None:
         lines.append(Headline(f"×{over_random:.2f}", "mIoU of the distilled set over a random one of its size"))
-    if distilled and random and distilled.miou_mean is not None:
-        versus = f", against {measured(random.miou_mean, random.miou_std)} % for random"
-        lines.append(Headline(f"{measured(distilled.miou_mean, None)} %", f"mIoU after training on it{versus}"))
+    if distilled and random and MIOU in distilled.scores:
+        versus = f", against {score_cell(random, MIOU)} % for random"
+        lines.append(Headline(f"{measured(distilled.mean(MIOU), None)} %", f"mIoU after training on it{versus}"))
     if of_all is not None:
         lines.append(Headline(f"{100 * of_all:.0f} %", "of the mIoU that all real data gives"))
     everything = results.row("all", student)
@@ -147,8 +158,8 @@ def cost_table(cost: tuple[CostRow, ...]) -> Table:
 
 def _student_views(content: ReportContent, results: Results, student: str) -> dict[str, Any]:
     rows = results.of(student)
-    scored = any(row.miou_mean is not None for row in rows)
-    per_class = any(row.iou_per_class for row in rows)
+    scored = any(MIOU in row.scores for row in rows)
+    of_classes = [name for name in results.of_classes if any(row.per_class.get(name) for row in rows)]
     shares = content.frequencies.shares.get("all") if content.frequencies else None
     return {
         "name": student,
@@ -156,8 +167,8 @@ def _student_views(content: ReportContent, results: Results, student: str) -> di
         "learning_svg": _drawn(learning_figure(results, student)),
         "tail_svg": _drawn(tail_figure(results, student)),
         "gain_svg": _drawn(gain_figure(results, student, shares)),
-        "class_svg": _svg(class_figure(results, student)) if per_class else None,
-        "class_table": class_table(results, student) if per_class else None,
+        "class_svg": _svg(class_figure(results, student)) if IOU in of_classes else None,
+        "class_tables": [(_words(name), class_table(results, student, name)) for name in of_classes],
     }
 
 
@@ -215,6 +226,11 @@ def _drawn(figure: Figure | None) -> Markup | None:
 def _svg(figure: Figure) -> Markup:
     # Names of classes and sets inside were escaped by the writer of the SVG.
     return Markup(to_svg(figure))
+
+
+def _words(of_class: str) -> str:
+    """'boundary_iou' as 'boundary IoU'."""
+    return of_class.replace("_", " ").replace("iou", "IoU")
 
 
 def _memory(memory_gib: float | None) -> str:

@@ -1,47 +1,47 @@
 """What an evaluation leaves behind: results.json, read and written strictly.
 
-A mIoU is a share, 0..1; tables and figures print per cent. A deviation is that of a sample (n - 1), None for one
+A score is a share, 0..1; tables and figures print per cent. A deviation is that of a sample (n - 1), None for one
 seed.
 """
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from d3s2.base.errors import StoreError, UsageError
-from d3s2.base.files import write_json
-from d3s2.base.records import RECORD, read_record
+from d3s2.base.formats.files import write_json
+from d3s2.base.formats.records import RECORD, read_object, record_from
+from d3s2.metrics.table import MIOU
+from d3s2.report.older_results import FORMAT_VERSION, in_todays_form
+from d3s2.report.set_names import SETS
 
-SETS = {
-    "random": "random real",
-    "balanced": "balanced real",
-    "distilled-unguided": "distilled, unguided",
-    "distilled": "distilled",
-    "all": "all real",
-}
-"""Names of sets in the order of tables, and what readers are shown."""
+IOU = "iou"
+"""What figures and tables of classes show; other shares of classes have tables of their own."""
 
-
-JOINT, AT, SOFT_END = "+", "@", "-soft"
+AGAIN = "run `d3s2 evaluate` again"
+Shares = tuple[float | None, ...]
 
 
-def set_title(name: str) -> str:
-    """What readers are shown for the name of a set, for example 'balanced real + distilled, soft labels'."""
-    titles = []
-    for part in name.split(JOINT):
-        chosen, at, made = part.partition(AT)
-        if at and "/" not in chosen:
-            titles.append(f"{_part_title(chosen)} at the bytes of {_part_title(made)}")
-        else:
-            titles.append(_part_title(part))
-    return f" {JOINT} ".join(titles)
+@dataclass(frozen=True)
+class Spread:
+    """Mean and deviation over seeds."""
+
+    __pydantic_config__ = RECORD
+
+    mean: float
+    std: float | None = None
 
 
-def _part_title(part: str) -> str:
-    plain = part.removesuffix(SOFT_END)
-    return SETS.get(plain, plain) + (", soft labels" if plain != part else "")
+@dataclass(frozen=True)
+class MetricTitle:
+    """A metric that was computed, and what tables call it."""
+
+    __pydantic_config__ = RECORD
+
+    name: str
+    title: str
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,11 @@ class SetResult:
         student: architecture.
         seeds: one training each.
         iterations: optimiser steps of each training.
-        miou_mean, miou_std: dataset-level mIoU on the validation set, mean and deviation over seeds.
-        tail_miou_mean, tail_miou_std: the same over the rarest third of the classes.
-        miou_per_seed: in the order of `seeds`.
-        iou_per_class: mean over seeds, by train id; None for a class that the validation set does not hold.
+        scores: by metric, mean and deviation over seeds; a metric that no seed has is not there.
+        per_seed: by metric, in the order of `seeds`.
+        per_class: name -> mean over seeds by train id; None for a class that the validation set does not hold.
         early_iterations: after which students were scored on their way; those that every seed has.
-        early_miou_mean, early_miou_std: at these, mean and deviation over seeds.
-        boundary_iou_mean, boundary_iou_std: mean IoU of the pixels near contours.
-        fw_iou_mean, fw_iou_std: IoU weighted by the classes' shares of the true pixels.
-        pixel_accuracy_mean, pixel_accuracy_std: share of the pixels that were predicted right.
+        early_miou: at these.
         wall_s: all trainings and their evaluation.
         peak_memory_gib: the most memory that was held.
         failure: why there are no numbers; a failed row stays in the tables.
@@ -77,24 +73,33 @@ class SetResult:
     student: str
     seeds: tuple[int, ...]
     iterations: int
-    miou_mean: float | None = None
-    miou_std: float | None = None
-    tail_miou_mean: float | None = None
-    tail_miou_std: float | None = None
-    miou_per_seed: tuple[float, ...] = ()
-    iou_per_class: tuple[float | None, ...] = ()
+    scores: dict[str, Spread] = field(default_factory=dict)
+    per_seed: dict[str, Shares] = field(default_factory=dict)
+    per_class: dict[str, Shares] = field(default_factory=dict)
     early_iterations: tuple[int, ...] = ()
-    early_miou_mean: tuple[float, ...] = ()
-    early_miou_std: tuple[float | None, ...] = ()
-    boundary_iou_mean: float | None = None
-    boundary_iou_std: float | None = None
-    fw_iou_mean: float | None = None
-    fw_iou_std: float | None = None
-    pixel_accuracy_mean: float | None = None
-    pixel_accuracy_std: float | None = None
+    early_miou: tuple[Spread, ...] = ()
     wall_s: float | None = None
     peak_memory_gib: float | None = None
     failure: str | None = None
+
+    def mean(self, metric: str) -> float | None:
+        """The mean of a score over seeds, or None where there is none."""
+        spread = self.scores.get(metric)
+        return None if spread is None else spread.mean
+
+    def std(self, metric: str) -> float | None:
+        """The deviation of a score over seeds, or None where there is none."""
+        spread = self.scores.get(metric)
+        return None if spread is None else spread.std
+
+    def known_per_seed(self, metric: str) -> tuple[float, ...]:
+        """The score of each seed that has one."""
+        return tuple(share for share in self.per_seed.get(metric, ()) if share is not None)
+
+    @property
+    def iou_per_class(self) -> Shares:
+        """IoU by train id; empty where it was not taken."""
+        return self.per_class.get(IOU, ())
 
 
 @dataclass(frozen=True)
@@ -103,19 +108,22 @@ class Results:
 
     Args:
         sets: a row a set and student.
+        metrics: that were computed, in the order of tables.
         class_names: by train id.
         tail_classes: train ids of the rarest third.
         dataset: what every student was scored on, for example 'camvid/val'.
-        hardware: of the machine, see base.runtime.hardware.
+        hardware: of the machine, see base.machine.runtime.hardware.
         date: ISO 8601, UTC.
         commit: of the code; None for an installed package.
         command: what was called.
         versions: of Python and packages.
+        format_version: of the file.
     """
 
     __pydantic_config__ = RECORD
 
     sets: tuple[SetResult, ...]
+    metrics: tuple[MetricTitle, ...]
     class_names: tuple[str, ...]
     tail_classes: tuple[int, ...]
     dataset: str
@@ -124,11 +132,19 @@ class Results:
     commit: str | None
     command: str
     versions: dict[str, str]
+    format_version: int = FORMAT_VERSION
 
     @property
     def students(self) -> tuple[str, ...]:
         """Architectures, in order of appearance."""
         return tuple(dict.fromkeys(row.student for row in self.sets))
+
+    @property
+    def of_classes(self) -> tuple[str, ...]:
+        """What rows hold of each class, IoU first."""
+        return tuple(
+            sorted({name for row in self.sets for name in row.per_class}, key=lambda name: (name != IOU, name))
+        )
 
     def of(self, student: str) -> tuple[SetResult, ...]:
         """The rows of one student, in the order of SETS; other sets stand before that of all real data."""
@@ -142,10 +158,15 @@ class Results:
 
     def ratio(self, name: str, base: str, student: str) -> float | None:
         """mIoU of set `name` over that of set `base`; None where one of them has none."""
-        ours, theirs = self.row(name, student), self.row(base, student)
-        if ours is None or theirs is None or ours.miou_mean is None or not theirs.miou_mean:
-            return None
-        return ours.miou_mean / theirs.miou_mean
+        return ratio_of(self.row(name, student), self.row(base, student))
+
+
+def ratio_of(ours: SetResult | None, theirs: SetResult | None) -> float | None:
+    """mIoU of one row over that of another; None where one of them has none, or the other's is 0."""
+    if ours is None or theirs is None:
+        return None
+    above, below = ours.mean(MIOU), theirs.mean(MIOU)
+    return above / below if above is not None and below else None
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
@@ -164,10 +185,20 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Reads results.json; raises StoreError naming the key that is missing, unknown or wrong."""
+    """Reads results.json of this format or an older one.
+
+    Raises:
+        StoreError: a key is missing, unknown or wrong, or the file is of a later format.
+    """
     if not path.exists():
         raise StoreError(f"{path}: there is no such file; `d3s2 evaluate` makes it.")
-    results = read_record(path, Results, "run `d3s2 evaluate` again")
+    content = in_todays_form(read_object(path, AGAIN))
+    if content["format_version"] != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: is of format version {content['format_version']}, this d3s2 reads versions 1 to "
+            f"{FORMAT_VERSION}; {AGAIN}, or use the d3s2 that wrote it."
+        )
+    results: Results = record_from(content, Results, str(path), AGAIN)
     problem = _problem(results)
     if problem:
         raise StoreError(f"{path}: {problem}")
@@ -176,27 +207,11 @@ def read_results(path: Path) -> Results:
 
 def _problem(results: Results) -> str | None:
     """What contradicts what, in a sentence."""
+    named = [metric.name for metric in results.metrics]
     for row in results.sets:
-        where = f"set '{row.name}' with student '{row.student}'"
-        means = (row.miou_mean, row.tail_miou_mean, row.boundary_iou_mean, row.fw_iou_mean, row.pixel_accuracy_mean)
-        shares = (*means, *row.miou_per_seed, *row.iou_per_class, *row.early_miou_mean)
-        outside = [share for share in shares if share is not None and not 0 <= share <= 1]
-        if outside:
-            return f"{where} holds {outside[0]}, expected every score as a share, 0 to 1."
-        deviations = (row.miou_std, row.tail_miou_std, row.boundary_iou_std, row.fw_iou_std, row.pixel_accuracy_std)
-        sizes = (row.items, row.bytes, row.iterations, row.wall_s, row.peak_memory_gib, *row.seeds)
-        amounts = (*deviations, *row.early_miou_std, *sizes, *row.early_iterations)
-        below = [amount for amount in amounts if amount is not None and amount < 0]
-        if below:
-            return f"{where} holds {below[0]}, expected no size, time, seed or deviation below 0."
-        if row.failure is None and row.miou_mean is None:
-            return f"{where} has neither a mIoU nor a failure; give one of them."
-        if row.failure is None and len(row.miou_per_seed) != len(row.seeds):
-            return f"{where} has {len(row.miou_per_seed)} values for {len(row.seeds)} seeds, expected one each."
-        if not len(row.early_iterations) == len(row.early_miou_mean) == len(row.early_miou_std):
-            return f"{where} has early scores for other iterations than it names, expected one mean each."
-        if row.iou_per_class and len(row.iou_per_class) != len(results.class_names):
-            return f"{where} has {len(row.iou_per_class)} IoUs for {len(results.class_names)} classes."
+        problem = _row_problem(row, named, len(results.class_names))
+        if problem:
+            return f"set '{row.name}' with student '{row.student}' {problem}"
     rows = [(row.name, row.student) for row in results.sets]
     twice = [row for row in rows if rows.count(row) > 1]
     if twice:
@@ -204,3 +219,35 @@ def _problem(results: Results) -> str | None:
     if any(not 0 <= index < len(results.class_names) for index in results.tail_classes):
         return f"a tail class is outside 0..{len(results.class_names) - 1}."
     return None
+
+
+def _row_problem(row: SetResult, metrics: Sequence[str], num_classes: int) -> str | None:
+    """What in one row cannot be, in a part of a sentence."""
+    spreads = (*row.scores.values(), *row.early_miou)
+    shares = (*(spread.mean for spread in spreads), *_all_of(row.per_seed), *_all_of(row.per_class))
+    outside = [share for share in shares if share is not None and not 0 <= share <= 1]
+    if outside:
+        return f"holds {outside[0]}, expected every score as a share, 0 to 1."
+    sizes = (row.items, row.bytes, row.iterations, row.wall_s, row.peak_memory_gib, *row.seeds)
+    amounts = (*(spread.std for spread in spreads), *sizes, *row.early_iterations)
+    below = [amount for amount in amounts if amount is not None and amount < 0]
+    if below:
+        return f"holds {below[0]}, expected no size, time, seed or deviation below 0."
+    unnamed = [name for name in (*row.scores, *row.per_seed) if name not in metrics]
+    if unnamed:
+        return f"has a score '{unnamed[0]}' that is not among the metrics ({', '.join(metrics)})."
+    if row.failure is None and MIOU not in row.scores:
+        return "has neither a mIoU nor a failure; give one of them."
+    for values in (row.per_seed.get(name, ()) for name in {MIOU, *row.per_seed} if row.failure is None):
+        if len(values) != len(row.seeds):
+            return f"has {len(values)} values for {len(row.seeds)} seeds, expected one each."
+    if len(row.early_iterations) != len(row.early_miou):
+        return "has early scores for other iterations than it names, expected one mean each."
+    for name, values in row.per_class.items():
+        if len(values) != num_classes:
+            return f"has {len(values)} {'IoUs' if name == IOU else name} for {num_classes} classes."
+    return None
+
+
+def _all_of(values: Mapping[str, Shares]) -> Iterator[float | None]:
+    return (share for shares in values.values() for share in shares)

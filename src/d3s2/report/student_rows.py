@@ -2,19 +2,21 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_bytes
-from d3s2.base.parquet import read_table
+from d3s2.base.formats.files import write_bytes
+from d3s2.base.formats.parquet import from_row, read_table, schema_of, to_row
 
 CLASS_NAMES = b"class_names"
 SEPARATOR = "\x1f"
+ROW_BYTES = 64
+"""What a student takes in the packed file at the least: its digest alone is as many bytes of noise."""
+
 Shares = tuple[float | None, ...]
 
 
@@ -27,11 +29,11 @@ class StudentRow:
         student: architecture.
         items, bytes: size of the set.
         iterations: optimiser steps.
-        miou, tail_miou, boundary_iou, fw_iou, pixel_accuracy: shares, 0..1; None where no class of the truth counts.
-        iou_per_class, boundary_iou_per_class: by train id; None for a class that no test mask holds.
+        scores: by metric, shares, 0..1; None where no class of the truth counts.
+        per_class: name -> shares by train id; None for a class that no test mask holds.
         wall_s, peak_memory_gib: cost of training and scoring.
         digest: of everything that the numbers depend on.
-        early_iterations, early_miou: scores on its way, where they were asked for; the last one is `miou`.
+        early_iterations, early_miou: scores on its way, where they were asked for; the last one is in `scores`.
     """
 
     set_name: str
@@ -40,13 +42,8 @@ class StudentRow:
     items: int
     bytes: int
     iterations: int
-    miou: float | None
-    tail_miou: float | None
-    boundary_iou: float | None
-    fw_iou: float | None
-    pixel_accuracy: float | None
-    iou_per_class: Shares
-    boundary_iou_per_class: Shares
+    scores: dict[str, float | None]
+    per_class: dict[str, Shares]
     wall_s: float
     peak_memory_gib: float
     digest: str
@@ -54,50 +51,24 @@ class StudentRow:
     early_miou: tuple[float, ...] = ()
 
 
-SCHEMA = pa.schema(
-    [
-        ("set_name", pa.string()),
-        ("student", pa.string()),
-        ("seed", pa.int64()),
-        ("items", pa.int64()),
-        ("bytes", pa.int64()),
-        ("iterations", pa.int64()),
-        ("miou", pa.float64()),
-        ("tail_miou", pa.float64()),
-        ("boundary_iou", pa.float64()),
-        ("fw_iou", pa.float64()),
-        ("pixel_accuracy", pa.float64()),
-        ("iou_per_class", pa.list_(pa.float64())),
-        ("boundary_iou_per_class", pa.list_(pa.float64())),
-        ("wall_s", pa.float64()),
-        ("peak_memory_gib", pa.float64()),
-        ("digest", pa.string()),
-        ("early_iterations", pa.list_(pa.int64())),
-        ("early_miou", pa.list_(pa.float64())),
-    ]
-)
+SCHEMA = schema_of(StudentRow)
 
 
 def write_student_rows(path: Path, rows: Sequence[StudentRow], class_names: Sequence[str]) -> None:
     """Writes records.parquet; the class names stand in the metadata of its schema."""
     schema = SCHEMA.with_metadata({CLASS_NAMES: SEPARATOR.join(class_names).encode()})
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), buffer)
+    pq.write_table(pa.Table.from_pylist(list(map(to_row, rows)), schema=schema), buffer)
     write_bytes(path, buffer.getvalue())
 
 
 def read_student_rows(path: Path) -> tuple[tuple[StudentRow, ...], tuple[str, ...]]:
     """The rows of records.parquet and the class names; raises StoreError where it cannot be read."""
     advice = "`d3s2 evaluate` writes it again"
-    table = read_table(path, SCHEMA, "records of students", advice, row_bytes=1)
+    table = read_table(path, SCHEMA, "records of students", advice, row_bytes=ROW_BYTES)
     try:
         names = tuple(table.schema.metadata[CLASS_NAMES].decode().split(SEPARATOR))
-        rows = tuple(_row(record) for record in table.to_pylist())
-    except (KeyError, TypeError, UnicodeDecodeError) as error:
+        rows = tuple(StudentRow(**from_row(SCHEMA, record)) for record in table.to_pylist())
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({error!r}); {advice}.") from None
     return rows, names
-
-
-def _row(record: dict[str, Any]) -> StudentRow:
-    lists = {key: tuple(value) for key, value in record.items() if isinstance(value, list)}
-    return StudentRow(**(record | lists))

@@ -2,22 +2,16 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
-from d3s2.base.foreign_text import csv_text, markdown_text
-from d3s2.report.records import Results, SetResult, set_title
+from d3s2.base.formats.foreign_text import csv_text, markdown_text
+from d3s2.metrics.table import MIOU, TAIL_MIOU
+from d3s2.report.records import IOU, Results, SetResult
+from d3s2.report.set_names import set_title
 
 NONE = "–"
-
-METRICS = {
-    "miou": "mIoU, %",
-    "tail_miou": "tail mIoU, %",
-    "boundary_iou": "boundary IoU, %",
-    "fw_iou": "frequency-weighted IoU, %",
-    "pixel_accuracy": "pixel accuracy, %",
-}
-"""Scores of a set, as records name them -> as readers see them."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +46,8 @@ def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
         set_title(row.name),
         f"{row.items:,}",
         size_text(row.bytes),
-        measured(row.miou_mean, row.miou_std) if row.failure is None else "failed",
-        measured(row.tail_miou_mean, row.tail_miou_std),
+        score_cell(row, MIOU) if row.failure is None else "failed",
+        score_cell(row, TAIL_MIOU),
         NONE if over_random is None else f"{over_random:.2f}",
         NONE if of_all is None else f"{100 * of_all:.0f} %",
         time_text(row.wall_s),
@@ -64,10 +58,9 @@ def metrics_table(results: Results) -> Table:
     """A row a set: every score in per cent, mean ± deviation over seeds."""
 
     def cells(row: SetResult) -> tuple[str, ...]:
-        scores = ((getattr(row, f"{key}_mean"), getattr(row, f"{key}_std")) for key in METRICS)
-        return (set_title(row.name), *(measured(mean, std) for mean, std in scores))
+        return (set_title(row.name), *(score_cell(row, metric.name) for metric in results.metrics))
 
-    return _set_table(results, ("set", *METRICS.values()), cells)
+    return _set_table(results, ("set", *(f"{metric.title}, %" for metric in results.metrics)), cells)
 
 
 def _set_table(results: Results, headers: tuple[str, ...], cells: Callable[[SetResult], tuple[str, ...]]) -> Table:
@@ -86,16 +79,21 @@ def _set_table(results: Results, headers: tuple[str, ...], cells: Callable[[SetR
     )
 
 
-def class_table(results: Results, student: str) -> Table:
-    """A row a class: IoU in per cent after each set, mean over seeds."""
-    rows = [row for row in results.of(student) if row.iou_per_class]
+def class_table(results: Results, student: str, of_class: str = IOU) -> Table:
+    """A row a class: its IoU, or what else rows hold of classes, in per cent after each set, mean over seeds."""
+    rows = [row for row in results.of(student) if row.per_class.get(of_class)]
     tail = set(results.tail_classes)
     lines = [
-        (name, "tail" if index in tail else "", *(measured(row.iou_per_class[index], None) for row in rows))
+        (name, "tail" if index in tail else "", *(measured(row.per_class[of_class][index], None) for row in rows))
         for index, name in enumerate(results.class_names)
     ]
     headers = ("class", "", *(set_title(row.name) for row in rows))
     return Table(headers, tuple(lines), (False, False, *[True] * len(rows)))
+
+
+def score_cell(row: SetResult, metric: str) -> str:
+    """A score of a row in per cent, with its deviation over seeds."""
+    return measured(row.mean(metric), row.std(metric))
 
 
 def measured(mean: float | None, std: float | None) -> str:
@@ -147,15 +145,45 @@ def to_latex(table: Table) -> str:
 
 def results_csv(results: Results) -> str:
     """One line a set with every number as it is, unrounded; lists of numbers are separated by spaces."""
-    names = [field.name for field in fields(SetResult) if field.name != "iou_per_class"]
+    return csv_of(_csv_line(results, row) for student in results.students for row in results.of(student))
+
+
+def _csv_line(results: Results, row: SetResult) -> dict[str, Any]:
+    ratios = {f"ratio_to_{base}": results.ratio(row.name, base, row.student) for base in ("random", "all")}
+    none = (None,) * len(results.class_names)
+    per_class = {
+        f"{of_class}: {name}": share
+        for of_class in results.of_classes
+        for name, share in zip(results.class_names, row.per_class.get(of_class) or none, strict=True)
+    }
+    return columns_of(row, [metric.name for metric in results.metrics]) | ratios | per_class
+
+
+def columns_of(row: SetResult, metrics: Sequence[str]) -> dict[str, Any]:
+    """A row as columns: mean, deviation and seeds of each score beside its other fields; classes are left out."""
+    columns: dict[str, Any] = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if field.name == "scores":
+            for name in metrics:
+                columns |= {f"{name}_mean": row.mean(name), f"{name}_std": row.std(name)}
+                columns[f"{name}_per_seed"] = row.per_seed.get(name, ())
+        elif field.name == "early_miou":
+            columns["early_miou_mean"] = tuple(spread.mean for spread in row.early_miou)
+            columns["early_miou_std"] = tuple(spread.std for spread in row.early_miou)
+        elif field.name not in ("per_seed", "per_class"):
+            columns[field.name] = value
+    return columns
+
+
+def csv_of(lines: Iterable[Mapping[str, Any]]) -> str:
+    """CSV with a header, every number unrounded; all lines have the same columns."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*names, "ratio_to_random", "ratio_to_all", *(f"iou: {name}" for name in results.class_names)])
-    for row in (row for student in results.students for row in results.of(student)):
-        values = [csv_cell(getattr(row, name)) for name in names]
-        ratios = [csv_cell(results.ratio(row.name, base, row.student)) for base in ("random", "all")]
-        per_class = row.iou_per_class or (None,) * len(results.class_names)
-        writer.writerow([*values, *ratios, *map(csv_cell, per_class)])
+    for index, line in enumerate(lines):
+        if index == 0:
+            writer.writerow(map(csv_cell, line))
+        writer.writerow(map(csv_cell, line.values()))
     return buffer.getvalue()
 
 
@@ -163,6 +191,8 @@ def csv_cell(value: object) -> str:
     """A value as it is, unrounded; nothing for None, a list separated by spaces, text that is no formula."""
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        return csv_text(" ".join(f"{name}={one}" for name, one in value.items()))
     if isinstance(value, tuple):
         return " ".join(map(csv_cell, value))
     return csv_text(value) if isinstance(value, str) else str(value)

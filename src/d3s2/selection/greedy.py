@@ -46,7 +46,7 @@ def greedy_lazy(shortlist: Shortlist) -> None:
 def greedy_fast(shortlist: Shortlist, window_size: int | None = None) -> None:
     """Lazy evaluation in bulk: all gains now and then, those of a small window in each round.
 
-    The window holds the masks with the largest gains at the last look at all of them. Gains only fall, so as long as
+    The window holds the masks with the largest gains when all were last computed. Gains only fall, so as long as
     the best of the window, at its gain of now, is ahead of the best outside, at its gain of then, it is the best of
     all. Masks that cover the same classes to the same level stand in the window as one.
 
@@ -54,17 +54,17 @@ def greedy_fast(shortlist: Shortlist, window_size: int | None = None) -> None:
         shortlist: what to choose from.
         window_size: 1 or more, decides the speed and never the answer; default: 2 sqrt(masks), at least 512.
     """
-    crowd = _crowd_of(shortlist)
-    size = window_size or max(MIN_WINDOW, 2 * isqrt(len(crowd.heads)))
-    while not shortlist.full and (crowd.heads < len(shortlist.coverage)).any():
-        _take_from_window(shortlist, crowd, _widest(shortlist, crowd, size))
+    equals = _equal_masks_of(shortlist)
+    size = window_size or max(MIN_WINDOW, 2 * isqrt(len(equals.heads)))
+    while not shortlist.full and (equals.heads < len(shortlist.coverage)).any():
+        _take_from_window(shortlist, equals, _widest(shortlist, equals, size))
 
 
 GREEDY: dict[str, Callable[[Shortlist], None]] = {"fast": greedy_fast, "lazy": greedy_lazy, "plain": greedy_plain}
 
 
 @dataclass(frozen=True)
-class _Crowd:
+class _EqualMasks:
     """The masks that can be taken, those with equal codes as one group.
 
     Args:
@@ -97,13 +97,13 @@ class _Window:
     head_outside: int
 
 
-def _crowd_of(shortlist: Shortlist) -> _Crowd:
+def _equal_masks_of(shortlist: Shortlist) -> _EqualMasks:
     coverage, rows = shortlist.coverage, np.flatnonzero(shortlist.open)
     members, begins = _grouped(coverage, rows)
     ends = np.append(begins, len(members))[1:]
     heads = members[begins]
     whole = len(heads) == len(coverage)
-    return _Crowd(coverage if whole else coverage.subset(heads), members, ends, begins, heads)
+    return _EqualMasks(coverage if whole else coverage.subset(heads), members, ends, begins, heads)
 
 
 def _grouped(coverage: Coverage, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -129,29 +129,29 @@ def _equal_codes(coverage: Coverage, these: NDArray[np.int64], those: NDArray[np
     return bool((coverage.subset(these).codes == coverage.subset(those).codes).all())
 
 
-def _widest(shortlist: Shortlist, crowd: _Crowd, window_size: int) -> _Window:
-    """A look at all gains: the window of the largest, by gain and then tie order."""
-    bounds = crowd.coverage.sums(shortlist.tally.worth)
-    bounds[crowd.heads == len(shortlist.coverage)] = -1
+def _widest(shortlist: Shortlist, equals: _EqualMasks, window_size: int) -> _Window:
+    """All gains anew: the window of the largest, by gain and then tie order."""
+    bounds = equals.coverage.sums(shortlist.tally.worth)
+    bounds[equals.heads == len(shortlist.coverage)] = -1
     size = min(len(bounds), window_size)
     limit = np.partition(bounds, len(bounds) - size)[len(bounds) - size]
     above, level = np.flatnonzero(bounds > limit), np.flatnonzero(bounds == limit)
-    level = level[np.argsort(crowd.heads[level])]
+    level = level[np.argsort(equals.heads[level])]
     groups = np.concatenate([above, level[: size - len(above)]])
     bounds[groups] = -1
     gain_outside = int(bounds.max())
-    lengths = crowd.coverage.lengths[groups]
+    lengths = equals.coverage.lengths[groups]
     codes = np.zeros((int(lengths.max(initial=1)), size), dtype=np.uint16)
-    block = crowd.coverage.subset(groups)
+    block = equals.coverage.subset(groups)
     column = np.repeat(np.arange(size), lengths)
     codes[np.arange(len(column)) - block.starts[column], column] = block.codes
-    return _Window(groups, codes, gain_outside, int(crowd.heads[bounds == gain_outside].min()))
+    return _Window(groups, codes, gain_outside, int(equals.heads[bounds == gain_outside].min()))
 
 
-def _take_from_window(shortlist: Shortlist, crowd: _Crowd, window: _Window) -> None:
+def _take_from_window(shortlist: Shortlist, equals: _EqualMasks, window: _Window) -> None:
     """Takes from the window until a mask outside it could be as good."""
     worth, none = shortlist.tally.worth, len(shortlist.coverage)
-    heads = crowd.heads[window.groups]
+    heads = equals.heads[window.groups]
     while not shortlist.full:
         gains = worth[window.codes].sum(axis=0)
         gains[heads == none] = -1
@@ -161,5 +161,5 @@ def _take_from_window(shortlist: Shortlist, crowd: _Crowd, window: _Window) -> N
         if best < 0 or (best, -heads[here]) < (window.gain_outside, -window.head_outside):
             return
         shortlist.offer(int(heads[here]), explain=True)
-        crowd.advance(int(window.groups[here]), none)
-        heads[here] = crowd.heads[window.groups[here]]
+        equals.advance(int(window.groups[here]), none)
+        heads[here] = equals.heads[window.groups[here]]

@@ -13,7 +13,7 @@ import scipy.sparse
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.census import MaskCensus
+from d3s2.data.census.counts import MaskCensus
 
 GROUP = "group "
 """What stands before the name of a group among the classes."""
@@ -33,13 +33,13 @@ def with_groups(census: MaskCensus, group_by: str) -> MaskCensus:
     try:
         pattern = re.compile(group_by)
     except re.error as error:
-        raise UsageError(f"select.group_by '{group_by}' is no regular expression: {error}.") from None
+        raise UsageError(f"group_by '{group_by}' is no regular expression: {error}.") from None
     names = [_group_of(pattern, item_id) for item_id in census.ids]
     groups = sorted(set(names))
     if census.num_classes + len(groups) > IGNORE:
         raise UsageError(
-            f"select.group_by '{group_by}' makes {len(groups)} groups (for example '{groups[0]}' and '{groups[-1]}'), "
-            f"and beside {census.num_classes} classes there is room for {IGNORE - census.num_classes}; group more "
+            f"group_by '{group_by}' makes {len(groups)} groups (for example '{groups[0]}' and '{groups[-1]}'), "
+            f"and beside {census.num_classes} classes at most {IGNORE - census.num_classes} fit; group more "
             "coarsely."
         )
     columns = np.searchsorted(groups, names)
@@ -56,7 +56,7 @@ def _group_of(pattern: re.Pattern[str], item_id: str) -> str:
     found = pattern.search(item_id)
     if found is None:
         raise UsageError(
-            f"select.group_by '{pattern.pattern}' is not found in the id '{item_id}'; it has to match every id, for "
+            f"group_by '{pattern.pattern}' is not found in the id '{item_id}'; it has to match every id, for "
             "example '^[^_]+' for what stands before the first underscore."
         )
     name = found.group(1) if pattern.groups else found.group()

@@ -5,14 +5,14 @@ from jaxtyping import Float64, UInt8
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.census import MaskCensus
+from d3s2.data.census.counts import MaskCensus
 
 
 class NearDuplicates:
     """Remembers the chosen masks and refuses others that are nearly the same.
 
     Two masks are near-duplicates where their layouts agree on at least `threshold` of the cells that either labels, or
-    where their sizes and pixel counts are equal. Looked up only when a mask is about to be chosen.
+    where their sizes and pixel counts are equal. Compared only when a mask is about to be chosen.
 
     Args:
         census: with layouts.

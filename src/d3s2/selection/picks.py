@@ -1,10 +1,10 @@
-"""Selection: the record that leaves this room, and how it explains itself."""
+"""Selection: the record of a choice, and how it explains itself."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from d3s2.base.records import RECORD
+from d3s2.base.formats.records import RECORD
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Pick:
 
     Args:
         item_id: of the mask.
-        reason_class: the class that it was taken for; None where the method looks at no class.
+        reason_class: the class that it was taken for; None where the method considers no class.
         gain: by how much it raised the objective F when it was taken.
     """
 

@@ -1,6 +1,6 @@
 """One call for every selection: which masks of a data set to keep."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Any
 
@@ -9,33 +9,17 @@ from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
 from d3s2.base.errors import UsageError
-from d3s2.base.names import choose
-from d3s2.data.census import MaskCensus
-from d3s2.selection.baselines import take_random, take_rarest_first, take_stratified
+from d3s2.data.census.counts import MaskCensus
 from d3s2.selection.constraints import Constraints, check_quotas, weights_of
 from d3s2.selection.coverage import cover, tie_order
 from d3s2.selection.feature_baselines import (
     census_features,
-    take_facility_location,
-    take_herding,
-    take_k_center,
 )
-from d3s2.selection.greedy import greedy_fast
-from d3s2.selection.names import CoverageKind
 from d3s2.selection.near_duplicates import NearDuplicates
 from d3s2.selection.objectives import LogCoverage
 from d3s2.selection.picks import Selection
+from d3s2.selection.settings import METHODS, CoverageKind
 from d3s2.selection.shortlist import Shortlist
-
-METHODS: dict[str, Callable[[Shortlist], None]] = {
-    "class-balanced": greedy_fast,
-    "rarest-first": take_rarest_first,
-    "stratified": take_stratified,
-    "random": take_random,
-    "k-center": take_k_center,
-    "herding": take_herding,
-    "facility-location": take_facility_location,
-}
 
 QUOTA_METHODS = ("class-balanced", "rarest-first")
 
@@ -81,7 +65,7 @@ def select_masks(
         UsageError: a number, name or combination that cannot be met; the message says which.
         DataError: two masks with one id.
     """
-    take = choose(METHODS, method, "selection method")
+    take = METHODS.load(method)
     constraints = Constraints(force, forbid, force_classes, forbid_classes, quotas)
     shortlist = make_shortlist(
         census,
@@ -210,4 +194,4 @@ def _check_features(features: NDArray[Any] | None, num_all: int) -> None:
         raise UsageError(f"features has shape {features.shape}, expected ({num_all}, d): a vector for each mask.")
     bad: Int64[np.ndarray, " b"] = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise UsageError(f"features: the vector of mask number {bad[0]} is not finite, expected numbers; mend it.")
+        raise UsageError(f"features: the vector of mask number {bad[0]} is not finite, expected numbers; correct it.")

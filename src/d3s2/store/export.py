@@ -5,24 +5,22 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3s2.base.errors import DataError, StoreError
-from d3s2.base.files import read_bytes, write_bytes, write_text, writing
-from d3s2.base.foreign_text import markdown_text
-from d3s2.base.names import choose
+from d3s2.base.formats.files import read_bytes, write_bytes, write_text, writing
+from d3s2.base.formats.foreign_text import markdown_text
 from d3s2.base.progress import SILENT, Progress, track
+from d3s2.base.tables import Table
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.image_files import png_bytes
+from d3s2.data.files.image_files import png_bytes
 from d3s2.store.card import CARD_HEAD
 from d3s2.store.items import Item, json_bytes, own_file, sha256_bytes
 from d3s2.store.reader import DistilledSet
-
-ExportFormat = Literal["hf", "ade20k"]
 
 ITEMS_PER_SHARD = 1000
 ITEMS_PER_GROUP = 50
@@ -70,19 +68,19 @@ transformers: read the annotation as it is and pass `do_reduce_labels=True` to t
 
 
 def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> Path:  # noqa: A002
-    """Writes a distilled set to the new folder `to`, which appears whole or not at all.
+    """Writes a distilled set to the new folder `to`, which appears complete or not at all.
 
     Args:
         folder: a finished set.
         to: must be absent or empty.
-        format: a key of EXPORTS.
+        format: a name in EXPORTS, or the user's own function as 'package.module:object'.
 
     Raises:
         UsageError: the format is not known.
         DataError: the set does not fit the format.
         StoreError: `to` is not empty, the set is unfinished, or one of its files is damaged.
     """
-    write = choose(EXPORTS, format, "export format")
+    write = EXPORTS.load(format)
     distilled = DistilledSet(folder)
     if to.is_symlink():
         raise StoreError(f"{to}: is a link; give the folder itself to export to.")
@@ -109,7 +107,8 @@ def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> 
 def export_hf(distilled: DistilledSet, to: Path, progress: Progress) -> None:
     """Parquet with image and mask columns, for `datasets.load_dataset(folder)`; soft labels are bytes."""
     items = distilled.items
-    schema = _hf_schema(has_soft=any(item.soft_file for item in items))
+    energies = sorted({name for item in items for name in (*item.energies_before, *item.energies_after)})
+    schema = _hf_schema(energies, has_soft=any(item.soft_file for item in items))
     num_shards = -(-len(items) // ITEMS_PER_SHARD)
     with progress.task("export", len(items)) as task:
         for shard in range(num_shards):
@@ -148,17 +147,22 @@ def export_ade20k(distilled: DistilledSet, to: Path, progress: Progress) -> None
     _write_common(distilled, to, ADE20K_CARD)
 
 
-EXPORTS: dict[str, Callable[[DistilledSet, Path, Progress], None]] = {"hf": export_hf, "ade20k": export_ade20k}
+EXPORTS: Table[Callable[[DistilledSet, Path, Progress], None]] = Table(
+    "export format", {"hf": "d3s2.store.export:export_hf", "ade20k": "d3s2.store.export:export_ade20k"}
+)
+"""Writes a set to a folder that does not exist yet."""
+
 
 PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-NUMBERS = ("l_seg_before", "l_seg_after", "l_feat_before", "l_feat_after", "teacher_accuracy")
+BEFORE, AFTER = "_before", "_after"  # of columns of energies
 
 
-def _hf_schema(*, has_soft: bool) -> pa.Schema:
+def _hf_schema(energies: Sequence[str], *, has_soft: bool) -> pa.Schema:
     """Columns, and the note by which `datasets` knows that two of them are pictures."""
     kinds: dict[str, Any] = {"image": PICTURE, "mask": PICTURE, "item_id": pa.string(), "source_id": pa.string()}
     kinds |= {"seed": pa.int64(), "candidate": pa.int32(), "ignored_px": pa.int64()}
-    kinds |= {name: pa.float64() for name in NUMBERS}
+    kinds |= {f"{name}{when}": pa.float64() for name in energies for when in (BEFORE, AFTER)}
+    kinds |= {"teacher_accuracy": pa.float64()}
     kinds |= {"soft": pa.binary()} if has_soft else {}
     features = {
         name: {"_type": "Image"} if kind == PICTURE else {"dtype": _hf_dtype(kind), "_type": "Value"}
@@ -181,7 +185,11 @@ def _hf_row(distilled: DistilledSet, item: Item, schema: pa.Schema) -> dict[str,
     }
     if "soft" in schema.names:
         row["soft"] = _soft_bytes(distilled, item)
-    return row | {name: getattr(item, name) for name in schema.names if name not in row}
+    for name, value in item.energies_before.items():
+        row[f"{name}{BEFORE}"] = value
+    for name, value in item.energies_after.items():
+        row[f"{name}{AFTER}"] = value
+    return row | {name: getattr(item, name, None) for name in schema.names if name not in row}
 
 
 def _soft_bytes(distilled: DistilledSet, item: Item) -> bytes | None:

@@ -5,18 +5,18 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d3s2.base.errors import StoreError, UsageError
-from d3s2.base.files import sha256_text
-from d3s2.base.parquet import read_table
-from d3s2.base.records import RECORD
+from d3s2.base.formats.files import sha256_text
+from d3s2.base.formats.parquet import from_row, names_of, read_table, schema_of, to_row
+from d3s2.base.formats.records import RECORD
 from d3s2.base.seeds import seed_for
 
 IMAGES, LABELS, SOFT = "images", "labels", "soft"
@@ -39,18 +39,16 @@ class ItemFacts:
         source_id: id of the mask in the source data set.
         seed: what the item's noise was drawn from.
         candidate: position of the kept candidate among those of its mask, from 0.
-        l_seg_before, l_seg_after: segmentation energy of the unguided and of the guided sample.
-        l_feat_before, l_feat_after: feature energy likewise. None where it was not measured.
+        energies_before: by name, of the sample from the same noise without guidance; empty where none was made.
+        energies_after: of the finished image.
         teacher_accuracy: share of the scored pixels where the teacher sees the label's class, 0..1.
     """
 
     source_id: str
     seed: int
     candidate: int = 0
-    l_seg_before: float | None = None
-    l_seg_after: float | None = None
-    l_feat_before: float | None = None
-    l_feat_after: float | None = None
+    energies_before: Mapping[str, float] = field(default_factory=dict)
+    energies_after: Mapping[str, float] = field(default_factory=dict)
     teacher_accuracy: float | None = None
 
 
@@ -72,11 +70,9 @@ class Item:
     item_id: str
     source_id: str
     seed: int
-    candidate: int
-    l_seg_before: float | None
-    l_seg_after: float | None
-    l_feat_before: float | None
-    l_feat_after: float | None
+    candidate: Annotated[int, pa.int32()]
+    energies_before: dict[str, float]
+    energies_after: dict[str, float]
     teacher_accuracy: float | None
     ignored_px: int
     image_file: str
@@ -95,26 +91,28 @@ class Item:
         return tuple(files)
 
 
-SCHEMA = pa.schema(
+SCHEMA = schema_of(Item)
+
+ENERGIES_1 = {
+    "l_seg_before": ("energies_before", "segmentation"),
+    "l_seg_after": ("energies_after", "segmentation"),
+    "l_feat_before": ("energies_before", "features"),
+    "l_feat_after": ("energies_after", "features"),
+}
+SCHEMA_1 = pa.schema(
     [
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("source_id", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),
-        pa.field("candidate", pa.int32(), nullable=False),
-        pa.field("l_seg_before", pa.float64()),
-        pa.field("l_seg_after", pa.float64()),
-        pa.field("l_feat_before", pa.float64()),
-        pa.field("l_feat_after", pa.float64()),
-        pa.field("teacher_accuracy", pa.float64()),
-        pa.field("ignored_px", pa.int64(), nullable=False),
-        pa.field("image_file", pa.string(), nullable=False),
-        pa.field("image_sha256", pa.string(), nullable=False),
-        pa.field("label_file", pa.string(), nullable=False),
-        pa.field("label_sha256", pa.string(), nullable=False),
-        pa.field("soft_file", pa.string()),
-        pa.field("soft_sha256", pa.string()),
+        *(SCHEMA.field(name) for name in ("item_id", "source_id", "seed", "candidate")),
+        *(pa.field(name, pa.float64()) for name in ENERGIES_1),
+        *(
+            column
+            for column in SCHEMA
+            if SCHEMA.get_field_index(column.name) > SCHEMA.get_field_index("energies_after")
+        ),
     ]
 )
+"""Of format version 1."""
+
+WHAT, ADVICE = "the table of items", "restore it from a copy"
 
 
 def item_id_for(source_id: str, copy: int = 0) -> str:
@@ -156,7 +154,7 @@ def check_item_id(item_id: str) -> None:
 
 def items_bytes(items: Sequence[Item]) -> bytes:
     """items.parquet, rows sorted by id; the same bytes from the same items."""
-    rows = [asdict(item) for item in sorted(items, key=lambda item: item.item_id)]
+    rows = [to_row(item) for item in sorted(items, key=lambda item: item.item_id)]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()
@@ -167,10 +165,22 @@ def read_items(path: Path) -> tuple[Item, ...]:
     if not path.exists():
         raise StoreError(f"{path}: is missing, expected the table of the set's items; restore it from a copy.")
     own = own_file(path.parent, path.name)
-    table = read_table(own, SCHEMA, "the table of items", "restore it from a copy", row_bytes=ROW_BYTES)
-    items = tuple(sorted((Item(**row) for row in table.to_pylist()), key=lambda item: item.item_id))
+    schema = SCHEMA_1 if set(ENERGIES_1) <= set(names_of(own, WHAT, ADVICE)) else SCHEMA
+    table = read_table(own, schema, WHAT, ADVICE, row_bytes=ROW_BYTES)
+    rows = (_from_version_1(row) if schema is SCHEMA_1 else from_row(SCHEMA, row) for row in table.to_pylist())
+    items = tuple(sorted((Item(**row) for row in rows), key=lambda item: item.item_id))
     _check_items(path, items)
     return items
+
+
+def _from_version_1(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of format version 1, which knew two energies, each in a column of its own."""
+    energies: dict[str, dict[str, float]] = {"energies_before": {}, "energies_after": {}}
+    for column, (when, name) in ENERGIES_1.items():
+        value = row.pop(column)
+        if value is not None:
+            energies[when][name] = value
+    return row | energies
 
 
 def _check_items(path: Path, items: Sequence[Item]) -> None:

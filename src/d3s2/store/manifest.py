@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from d3s2.base.errors import DataError, StoreError
-from d3s2.base.files import read_json
-from d3s2.base.records import Count, own_digest, record_from
+from d3s2.base.formats.files import read_json
+from d3s2.base.formats.records import Count, own_digest, record_from
 from d3s2.data.label_space import LabelSpace, space_from_record
 from d3s2.store.items import MANIFEST, UNFINISHED, own_file
 
@@ -80,7 +80,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such folder, expected one that `d3s2 distill` made.")
     if (folder / UNFINISHED).is_dir() and not path.exists():
-        raise StoreError(f"{folder}: this distilled set is unfinished; run the call that began it again, it goes on.")
+        raise StoreError(f"{folder}: this distilled set is unfinished; run the call that began it again, it resumes.")
     if not path.exists():
         raise StoreError(f"{folder}: has no {MANIFEST}, so it is no distilled set; give the folder of one.")
     manifest = read_json(own_file(folder, MANIFEST), RESTORE)

@@ -23,9 +23,9 @@ from pydantic import Field
 from safetensors.numpy import save
 
 from d3s2.base.errors import StoreError, UsageError
-from d3s2.base.json_text import parse_json
-from d3s2.base.records import RECORD, record_from
-from d3s2.base.tensors import require, tensors_from_bytes
+from d3s2.base.formats.json_text import parse_json
+from d3s2.base.formats.records import RECORD, record_from
+from d3s2.base.formats.tensors import require, tensors_from_bytes
 
 FACTS = "d3s2_soft"
 ADVICE = "is the file damaged? `d3s2 verify` lists every such file"

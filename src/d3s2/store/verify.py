@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from d3s2.base.errors import D3S2Error, StoreError
-from d3s2.base.files import sha256_file
+from d3s2.base.formats.files import sha256_file
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.base.train_ids import IGNORE
 from d3s2.store.items import CARD, IMAGES, ITEMS, LABELS, MANIFEST, SHA256, SOFT, Item, noise_seed, own_file
 from d3s2.store.manifest import DIGESTS, OWN_DIGEST, PROVENANCE, digest_of
 from d3s2.store.reader import DistilledSet
-
-NUMBERS = ("l_seg_before", "l_seg_after", "l_feat_before", "l_feat_after", "teacher_accuracy")
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,10 @@ def _seed_problems(distilled: DistilledSet) -> Iterator[str]:
 def _item_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
     if not item.source_id:
         yield f"{item.item_id}: names no source mask."
-    for name in NUMBERS:
-        value = getattr(item, name)
-        if value is not None and not math.isfinite(value):
-            yield f"{item.item_id}: {name} is {value}, expected a finite number."
+    for when in ("energies_before", "energies_after"):
+        for name, value in getattr(item, when).items():
+            if not math.isfinite(value):
+                yield f"{item.item_id}: {when} of '{name}' is {value}, expected a finite number."
     if item.teacher_accuracy is not None and not 0 <= item.teacher_accuracy <= 1:
         yield f"{item.item_id}: teacher_accuracy is {item.teacher_accuracy}, expected 0 to 1."
     damaged = list(_file_problems(distilled.folder, item))

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d3s2.base.errors import DataError, StoreError, UsageError
-from d3s2.base.files import read_json, sha256_file, sweep_parts, write_bytes
-from d3s2.base.records import read_record
+from d3s2.base.formats.files import read_json, sha256_file, sweep_parts, write_bytes
+from d3s2.base.formats.records import read_record
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.image_files import png_bytes
+from d3s2.data.files.image_files import png_bytes
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.card import card_text
 from d3s2.store.items import (
@@ -46,9 +46,9 @@ from d3s2.store.soft import SoftLabels, soft_bytes
 
 
 class SetWriter:
-    """Writes a distilled set; hold `base.files.locked(folder)` meanwhile (several writers of one run may share it).
+    """Writes a distilled set; hold `files.locked(folder)` meanwhile (several writers of one run may share it).
 
-    Files of an item come first and its record last, so that an item is there whole or not; the manifest is the last
+    Files of an item come first and its record last, so that an item is complete or absent; the manifest is the last
     file of all. The same items give the same bytes, in whatever order they were written and however often the run
     was stopped.
 
@@ -247,7 +247,7 @@ class SetWriter:
         if record.get("digest") != self.digest:
             raise StoreError(
                 f"{self.folder}: holds a distilled set of a different call (other {self._what_differs(record)}); "
-                "choose another --out, or repeat the first call to go on with it."
+                "choose another --out, or repeat the first call to resume it."
             )
 
     def _what_differs(self, record: Mapping[str, Any]) -> str:

@@ -20,34 +20,11 @@ from kornia.geometry.transform import get_affine_matrix2d
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.base.moving import to_device
+from d3s2.base.machine.moving import to_device
 from d3s2.base.train_ids import IGNORE
+from d3s2.student.settings import AugmentationSettings
 
 ALL_ROWS = slice(None)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is varied, and how far; the same for every set that is compared.
-
-    Args:
-        flip: mirror half of the pairs.
-        zoom: smallest and largest scale; below 1 the picture shrinks and its surroundings are ignored. Drawn evenly in
-            its logarithm.
-        crop_px: (height, width) of what is cut out of the zoomed picture, anywhere in it. None: all of it is kept.
-        shift: largest shift as a share of the side; without effect where there is a crop.
-        light: brightness and contrast vary by factors 1 +- light.
-        saturation: varies by factors 1 +- saturation.
-        hue: largest turn of the hues, as a share of the colour circle.
-    """
-
-    flip: bool = True
-    zoom: tuple[float, float] = (0.75, 1.5)
-    crop_px: tuple[int, int] | None = None
-    shift: float = 0.15
-    light: float = 0.25
-    saturation: float = 0.25
-    hue: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -67,14 +44,16 @@ class Variation:
     seen_px: tuple[int, int]
 
 
-def draw_variation(count: int, size_px: tuple[int, int], how: Augmentation, generator: torch.Generator) -> Variation:
+def draw_variation(
+    count: int, size_px: tuple[int, int], how: AugmentationSettings, generator: torch.Generator
+) -> Variation:
     """What is to be done to `count` pairs of one size, drawn on the CPU.
 
     Args:
         generator: on the CPU; the same draws give the same batch on any device.
     """
     matrix = _draw_matrix(count, size_px, how, generator)
-    columns = [(1.0, how.light), (1.0, how.light), (1.0, how.saturation)]
+    columns = [(1.0, how.brightness_contrast), (1.0, how.brightness_contrast), (1.0, how.saturation)]
     if how.hue > 0:
         columns.append((0.0, 2 * torch.pi * how.hue))
     colours = [middle + spread * (torch.rand(count, generator=generator) * 2 - 1) for middle, spread in columns]
@@ -126,7 +105,7 @@ def _inverse(moves: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 2 2"]:
 
 
 def _draw_matrix(
-    count: int, size_px: tuple[int, int], how: Augmentation, generator: torch.Generator
+    count: int, size_px: tuple[int, int], how: AugmentationSettings, generator: torch.Generator
 ) -> Float[Tensor, "b 2 3"]:
     """From px of the picture to px of what is seen: mirrored and zoomed about the middle, then moved."""
     low, high = (torch.log(torch.tensor(bound)) for bound in how.zoom)

@@ -1,45 +1,19 @@
 """Prediction and scoring of a trained network on a split."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.base.moving import to_device
-from d3s2.base.runtime import reduced
+from d3s2.base.machine.moving import to_device
+from d3s2.base.machine.runtime import reduced
 from d3s2.data.pairs import PairSource, in_order, to_unit
-from d3s2.metrics import boundary_counts, confusion_matrix
+from d3s2.metrics.counting import boundary_counts, confusion_matrix
+from d3s2.metrics.metric import Counts
 from d3s2.nets.segmenter import Segmenter
 from d3s2.student.group import ALONE, Group
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a network got right over a split, in pixels; sums over images.
-
-    Args:
-        confusion: of (true class, predicted class).
-        boundary: near contours: shared, of the truth, of the prediction, by class.
-    """
-
-    confusion: Int64[np.ndarray, "c c"]
-    boundary: Int64[np.ndarray, "3 c"]
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """Inference in windows that overlap; scores are averaged where they do.
-
-    Args:
-        window_px: (height, width) of a window; a smaller picture is padded to it.
-        stride_px: (down, across) from one window to the next; the last one ends at the picture's edge.
-    """
-
-    window_px: tuple[int, int]
-    stride_px: tuple[int, int]
+from d3s2.student.settings import SlidingWindowSettings
 
 
 def predict(
@@ -49,7 +23,7 @@ def predict(
     device: torch.device,
     batch: int = 16,
     autocast: torch.dtype | None = None,
-    sliding: Sliding | None = None,
+    sliding: SlidingWindowSettings | None = None,
 ) -> UInt8[Tensor, "n h w"]:
     """The most likely class of each pixel of RGB images in 0..255; whole images at once where `sliding` is None."""
     return torch.cat([_classes(net, chunk, device, autocast, sliding).cpu() for chunk in images.split(batch)])
@@ -60,7 +34,7 @@ def _classes(
     images: UInt8[Tensor, "n 3 h w"],
     device: torch.device,
     autocast: torch.dtype | None,
-    sliding: Sliding | None,
+    sliding: SlidingWindowSettings | None,
 ) -> UInt8[Tensor, "n h w"]:
     """The same of one batch, left on the device."""
     with torch.no_grad(), reduced(device, autocast):
@@ -69,7 +43,9 @@ def _classes(
     return scores.argmax(dim=1).to(torch.uint8)
 
 
-def sliding_scores(net: Segmenter, images: Float[Tensor, "n 3 h w"], how: Sliding) -> Float[Tensor, "n c h w"]:
+def sliding_scores(
+    net: Segmenter, images: Float[Tensor, "n 3 h w"], how: SlidingWindowSettings
+) -> Float[Tensor, "n c h w"]:
     """Scores of RGB images in 0..1, averaged in float32 over the windows that see a pixel."""
     height, width = images.shape[-2:]
     down, across = (max(0, window - side) for window, side in zip(how.window_px, (height, width), strict=True))
@@ -97,7 +73,7 @@ def measure(
     device: torch.device,
     batch: int = 16,
     autocast: torch.dtype | None = None,
-    sliding: Sliding | None = None,
+    sliding: SlidingWindowSettings | None = None,
     group: Group = ALONE,
 ) -> Counts:
     """The counts of a network over a split, a batch at a time; every score follows from them.

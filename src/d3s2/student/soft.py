@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.base.moving import to_device
+from d3s2.base.machine.moving import to_device
 from d3s2.base.train_ids import IGNORE
 from d3s2.student.augment import source_places
 

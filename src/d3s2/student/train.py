@@ -1,59 +1,48 @@
 """Training of a segmentation network on a set of pairs: one code for every set, and for the teacher."""
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import tee
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.optimization import get_polynomial_decay_schedule_with_warmup
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from d3s2.base.checkpoint import Checkpoint
-from d3s2.base.finite import require_finite_loss
-from d3s2.base.moving import number_later, to_device
+from d3s2.base.formats.checkpoint import Checkpoint
+from d3s2.base.machine.moving import number_later, to_device
+from d3s2.base.machine.runtime import autocast_dtype, reduced
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.runtime import reduced
 from d3s2.base.seeds import seeded, torch_generator
 from d3s2.base.train_ids import IGNORE
+from d3s2.base.training import Loss, Training, run_steps
 from d3s2.data.pairs import Pairs, PairSource, to_unit
 from d3s2.nets.loading import Network
 from d3s2.nets.trainable import SoftTargets
-from d3s2.student.augment import Augmentation, Variation, augment, draw_variation
+from d3s2.student.augment import Variation, augment, draw_variation
 from d3s2.student.group import ALONE, Group
+from d3s2.student.settings import TrainSettings
 from d3s2.student.soft import SoftSource, soft_batch
 
 CHECKPOINT_S = 120.0
 
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """The protocol; the same for every set that is compared.
 
-    Args:
-        iterations: optimiser steps, whatever the size of the set.
-        batch: pairs a step over all processes, drawn with replacement where the set is smaller.
-        lr: peak; warm-up over `warmup_share` of the steps, then polynomial decay to 0 with `poly_power`.
-        backbone_lr_share: of `lr`, at which a backbone learns.
-        weight_decay: of AdamW.
-        clip_norm: largest norm of a step's gradient.
-        accumulate: parts of its rows of a batch that a process takes through the network one after another, to save
-            memory.
-        augmentation: what is varied.
-    """
+def precision_of(settings: TrainSettings, device: torch.device) -> torch.dtype | None:
+    """The reduced format that a network runs in; None for float32."""
+    return autocast_dtype(device) if settings.precision == "auto" else PRECISIONS[settings.precision]
 
-    iterations: int
-    batch: int = 8
-    lr: float = 2e-3
-    backbone_lr_share: float = 0.1
-    weight_decay: float = 0.01
-    warmup_share: float = 0.05
-    poly_power: float = 0.9
-    clip_norm: float = 1.0
-    accumulate: int = 1
-    augmentation: Augmentation = field(default_factory=Augmentation)
+
+def precision_name(settings: TrainSettings, device: torch.device) -> str:
+    """The format that a network runs in on this machine, for records: 'auto' is not the same everywhere."""
+    return str(precision_of(settings, device) or torch.float32).removeprefix("torch.")
 
 
 def train(
@@ -70,12 +59,12 @@ def train(
     progress: Progress = SILENT,
     label: str = "train",
     group: Group = ALONE,
-    look: Callable[[int], None] | None = None,
-    look_every: int = 0,
+    callback: Callable[[int], None] | None = None,
+    callback_every: int = 0,
 ) -> float:
-    """Trains `net` in place on `pairs` and returns the seconds that all sittings took.
+    """Trains `net` in place on `pairs` and returns its run time over all resumes, in seconds.
 
-    Each step's batch, and what the loss draws, come from (seed, step): a training that goes on from a checkpoint
+    Each step's batch, and what the loss draws, come from (seed, step): a training that resumes from a checkpoint
     ends with the numbers of one that was never stopped (on a CPU to the bit). Each process of a group draws, reads and
     varies the whole batch and learns from its rows: what is learnt from is the same for any number of processes. What
     the loss draws is each process's own, the first one's that of a process alone.
@@ -88,64 +77,85 @@ def train(
             training that takes less writes none.
         label: of the progress bar.
         group: processes that call this together, with the same arguments; the first one writes the checkpoint.
-        look: is called with the number of steps taken, the network as it would be used then; what is learnt does not
-            depend on it.
-        look_every: steps between two looks; 0, and at the last step, none.
+        callback: is called with the number of iterations done, the network as it would be used then; what is learnt
+            does not depend on it.
+        callback_every: iterations between two calls; 0, and at the last iteration, none.
 
     Raises:
         NumericError: a loss that is not finite.
     """
-    net.to(device).train()
-    model = group.joined(net)
-    optimiser = torch.optim.AdamW(net.parameter_groups(settings.lr, settings.weight_decay, settings.backbone_lr_share))
-    warmup = min(max(1, round(settings.warmup_share * settings.iterations)), settings.iterations - 1)
-    rate = get_polynomial_decay_schedule_with_warmup(
-        optimiser, warmup, settings.iterations, lr_end=0.0, power=settings.poly_power
+    learner = _Learner(net, settings, seed, device, autocast, soft, group)
+    state = None if checkpoint is None else Checkpoint(checkpoint, learner.parts)
+
+    def learn(step: int, positions: list[int], generator: torch.Generator, batch: Pairs) -> Loss:
+        loss = learner.learn(step, positions, generator, batch)
+        if callback and callback_every and (step + 1) % callback_every == 0 and step + 1 < settings.iterations:
+            group.share_buffers(net)
+            net.eval()
+            callback(step + 1)
+            net.train()
+        return loss
+
+    wall_s = run_steps(
+        Training(label, settings.iterations, settings.lr, state, checkpoint_s, group.index == 0, progress),
+        partial(_draws, len(pairs), settings, seed),
+        pairs.batches,
+        learn,
+        device=device,
     )
-    scaler = torch.amp.GradScaler(device.type, enabled=autocast == torch.float16)
-    parts = {"net": net, "optimiser": optimiser, "rate": rate, "scaler": scaler}
-    state = None if checkpoint is None else Checkpoint(checkpoint, parts)
-    first, before_s = state.load(device) if state else (0, 0.0)
-    began = saved_at = time.monotonic()
-    others = [group.index] if group.index else []
-    drawn, ahead = tee(_draws(len(pairs), settings, seed, first))
-    batches = pairs.batches(positions for positions, _ in ahead)
-    loss_before = None
-    with progress.task(label, settings.iterations, done=first) as task:
-        for step, ((positions, generator), batch) in enumerate(zip(drawn, batches, strict=True), start=first):
-            variation = draw_variation(len(positions), batch.size_px, settings.augmentation, generator)
-            learnt = _varied(batch, variation, soft and soft.at(positions[group.rows(len(positions))]), device, group)
-            optimiser.zero_grad(set_to_none=True)
-            with seeded(device, seed, "loss", step, *others):
-                loss = _add_gradients(model, learnt, settings.accumulate, net.num_classes, autocast, scaler, group)
-            scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            rate.step()
-            # the loss before: this one would be waited for, and the device would then wait for its next work
-            task.advance(note=f"loss {_finite(loss_before, label, step, settings.lr):.2f}" if loss_before else "")
-            loss_before = number_later(loss)
-            if look and look_every and (step + 1) % look_every == 0 and step + 1 < settings.iterations:
-                group.share_buffers(net)
-                net.eval()
-                look(step + 1)
-                net.train()
-            if state and group.index == 0 and time.monotonic() - saved_at > checkpoint_s:
-                saved_at = time.monotonic()
-                _finite(loss_before, label, step + 1, settings.lr)
-                state.save(step + 1, before_s + saved_at - began)
-    if loss_before:
-        _finite(loss_before, label, settings.iterations, settings.lr)
     group.share_buffers(net)
     net.eval()
-    return before_s + time.monotonic() - began
+    return wall_s
 
 
-def _finite(loss: Callable[[], float], label: str, step: int, lr: float) -> float:
-    value = loss()
-    require_finite_loss(value, label, step, lr)
-    return value
+class _Learner:
+    """The network, the optimiser and what one step does with them."""
+
+    def __init__(
+        self,
+        net: Network,
+        settings: TrainSettings,
+        seed: int,
+        device: torch.device,
+        autocast: torch.dtype | None,
+        soft: SoftSource | None,
+        group: Group,
+    ) -> None:
+        net.to(device).train()
+        self.net, self.settings, self.seed, self.device = net, settings, seed, device
+        self.autocast, self.soft, self.group = autocast, soft, group
+        self.model = group.joined(net)
+        weights = net.parameter_groups(settings.lr, settings.weight_decay, settings.backbone_lr_share)
+        self.optimiser = torch.optim.AdamW(weights)
+        warmup = min(max(1, round(settings.warmup_share * settings.iterations)), settings.iterations - 1)
+        self.rate = get_polynomial_decay_schedule_with_warmup(
+            self.optimiser, warmup, settings.iterations, lr_end=0.0, power=settings.poly_power
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=autocast == torch.float16)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that changes from step to step."""
+        return {"net": self.net, "optimiser": self.optimiser, "rate": self.rate, "scaler": self.scaler}
+
+    def learn(self, step: int, positions: list[int], generator: torch.Generator, batch: Pairs) -> Loss:
+        """One optimiser step on this process's rows of a batch; gives its loss as this process sees it."""
+        settings, group, size = self.settings, self.group, len(positions)
+        variation = draw_variation(size, batch.size_px, settings.augmentation, generator)
+        soft = self.soft and self.soft.at(positions[group.rows(size)])
+        learnt = _varied(batch, variation, soft, self.device, group)
+        self.optimiser.zero_grad(set_to_none=True)
+        others = [group.index] if group.index else []
+        with seeded(self.device, self.seed, "loss", step, *others):
+            loss = _add_gradients(
+                self.model, learnt, settings.accumulate, self.net.num_classes, self.autocast, self.scaler, group
+            )
+        self.scaler.unscale_(self.optimiser)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), settings.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.rate.step()
+        return number_later(loss)
 
 
 @dataclass(frozen=True)

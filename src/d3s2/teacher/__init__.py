@@ -1,1 +1,1 @@
-"""A segmentation network as frozen judge: feature bank and energies."""
+"""A frozen segmentation network that guides: feature bank and energies."""

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import write_bytes
-from d3s2.base.json_text import MAKE_AGAIN
-from d3s2.base.tensors import read_tensors, require, tensors_bytes
+from d3s2.base.formats.files import write_bytes
+from d3s2.base.formats.json_text import MAKE_AGAIN
+from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
 from d3s2.nets.segmenter import Segmenter
 from d3s2.teacher.class_losses import LossSums
-from d3s2.teacher.energies import class_shares
+from d3s2.teacher.losses import class_shares
 
 KINDS = ("mean", "std", "weight")
 LOSSES = "losses"  # key of the mean losses beside '<kind>/<layer>' of the features

@@ -1,161 +1,71 @@
-"""The two losses of the guidance, one number an item.
+"""Energies: what the teacher sees in images against what their masks ask for, one number an item; lower is better.
 
-| name     | symbol      | meaning                                                                 |
-|----------|-------------|-------------------------------------------------------------------------|
-| l_seg    | L_seg       | cross entropy between the teacher's scores and the mask                   |
-| l_feat   | L_feat      | distance of each class's feature statistics to those of the real data     |
-| shares   | a[c, cell]  | share of a grid cell that class c covers                                  |
-| mean     | mu[l, c]    | mean of layer l's features over the cells of class c, weighted by shares  |
-| std      | sd[l, c]    | their standard deviation, sqrt(variance + VARIANCE_FLOOR), as the real ones   |
-
-Source: the losses that D3S2 (arXiv 2605.25022) names; formulas as written here.
+A new energy is a function like these, and a line in `settings.ENERGIES`; a user's own one needs not even the line.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
+from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-
-MIN_CELLS = 1.0  # a class that covers less than one cell of a layer's grid is not seen there
-VARIANCE_FLOOR = 1e-6
-
-
-def segmentation_consistency(
-    scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"], *, by_class: bool = True
-) -> Float[Tensor, " b"]:
-    """Cross entropy between scores and mask, 255 ignored.
-
-    Args:
-        scores: of the teacher.
-        masks: train ids.
-        by_class: mean over the classes present of the mean over their pixels, so that a lamp counts as much as the
-            sky; otherwise the plain mean over pixels.
-
-    Returns: nats, at least 0; 0 for a mask without a scored pixel.
-    """
-    ids = masks.long()
-    pixel_loss = F.cross_entropy(scores, ids, ignore_index=IGNORE, reduction="none")
-    if not by_class:
-        scored = (masks != IGNORE).sum(dim=(1, 2)).clamp(min=1)
-        return pixel_loss.sum(dim=(1, 2)) / scored
-    return (pixel_loss * _balanced_weights(ids).to(pixel_loss.dtype)).sum(dim=(1, 2))
+from d3s2.nets.segmenter import Segmentation
+from d3s2.teacher.bank import FeatureBank
+from d3s2.teacher.losses import feature_matching, segmentation_consistency
+from d3s2.teacher.settings import ENERGIES
 
 
-def _balanced_weights(ids: Int64[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
-    """Of each pixel 1 / (pixels of its class x classes present), which makes a sum the mean over classes of means."""
-    flat = ids.flatten(1)
-    rows = (IGNORE + 1) * torch.arange(len(ids), device=ids.device)[:, None]
-    pixels = torch.bincount((flat + rows).flatten(), minlength=len(ids) * (IGNORE + 1)).reshape(len(ids), IGNORE + 1)
-    pixels[:, IGNORE] = 0
-    present = (pixels > 0).sum(dim=1, keepdim=True)
-    weights = 1.0 / (pixels * present)
-    return torch.where(pixels > 0, weights, 0.0).gather(1, flat).reshape(ids.shape)
+@runtime_checkable
+class Energy(Protocol):
+    """How badly each image of a batch fits what is wanted, by what the teacher sees in it."""
+
+    def __call__(self, seen: Segmentation, masks: UInt8[Tensor, "b h w"], bank: FeatureBank) -> Float[Tensor, " b"]:
+        """One number an item, differentiable.
+
+        Args:
+            seen: what the teacher makes of the images.
+            masks: train ids, 255 ignored.
+            bank: statistics of the real data.
+        """
 
 
-def feature_matching(
-    features: Mapping[str, Tensor],
-    masks: UInt8[Tensor, "b h w"],
-    means: Mapping[str, Float[Tensor, "c d"]],
-    deviations: Mapping[str, Float[Tensor, "c d"]],
-) -> Float[Tensor, " b"]:
-    """Mean over layers and classes of ((mu - mu_real)^2 + (sd - sd_real)^2) / sd_real^2; 0 for a batch of its own.
-
-    Args:
-        features: layer -> activations of the teacher, only layers that are in the bank count.
-        masks: train ids.
-        means, deviations: layer -> statistics of the real data (the feature bank); NaN for a class not in it.
-
-    Returns: at least 0; a class that no layer sees counts nowhere.
-    """
-    classes = classes_in(masks)
-    shares = class_shares(masks, classes)
-    total = torch.zeros(len(masks), device=masks.device)
-    counted = torch.zeros(len(masks), device=masks.device)
-    for layer in means:
-        real_mean, real_std = means[layer][classes], deviations[layer][classes]
-        mean, deviation, cells = class_statistics(features[layer], shares)
-        known = ~torch.isnan(real_mean).any(dim=1)
-        seen = (cells >= MIN_CELLS) & known
-        real_variance = torch.nan_to_num(real_std, nan=1.0).pow(2) + VARIANCE_FLOOR
-        gap = (mean - torch.nan_to_num(real_mean)).pow(2) + (deviation - real_variance.sqrt()).pow(2)
-        distance = (gap / real_variance).mean(dim=2)
-        total = total + torch.where(seen, distance, torch.zeros_like(distance)).sum(dim=1)
-        counted = counted + seen.sum(dim=1)
-    return total / counted.clamp(min=1)
+def segmentation(seen: Segmentation, masks: UInt8[Tensor, "b h w"], bank: FeatureBank) -> Float[Tensor, " b"]:
+    """L_seg: cross entropy, each class present counting the same."""
+    return segmentation_consistency(seen.scores.float(), masks)
 
 
-def class_statistics(
-    features: Float[Tensor, "b d h w"], shares: Float[Tensor, "b c hh ww"]
-) -> tuple[Float[Tensor, "b c d"], Float[Tensor, "b c d"], Float[Tensor, "b c"]]:
-    """Mean and standard deviation of the features over the cells of each class, and how many cells that is.
-
-    The classes' shares (`class_shares`) are brought to the grid of the features by area. Classes that are not there
-    give zeros. Features whose mean is large against their deviation, as the activations of a transformer are, lose
-    nothing: means are taken around the channel's mean over the image, and squares around the class's own.
-    """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    shares = F.adaptive_avg_pool2d(shares, (features.shape[-2], features.shape[-1])).to(features.dtype)
-    cells = shares.sum(dim=(2, 3))
-    weights = shares / cells.clamp(min=1e-6)[..., None, None]
-    middle = features.detach().mean(dim=(2, 3), keepdim=True)
-    around = features - middle
-    offset = torch.einsum("bchw,bdhw->bcd", weights, around)
-    variance = cast(Tensor, _CentredSquares.apply(around, weights, offset.detach()))
-    mean = offset + torch.where(cells > 0, 1.0, 0.0)[..., None] * middle[:, None, :, 0, 0]
-    return mean, (variance + VARIANCE_FLOOR).sqrt(), cells
+def segmentation_by_pixel(seen: Segmentation, masks: UInt8[Tensor, "b h w"], bank: FeatureBank) -> Float[Tensor, " b"]:
+    """The same with each pixel counting the same."""
+    return segmentation_consistency(seen.scores.float(), masks, by_class=False)
 
 
-class _CentredSquares(torch.autograd.Function):
-    """sum over cells of w[c] (x - mu[c])^2, class by class: no tensor of classes x features x cells, nor a kept one.
-
-    The gradient by x is 2 w[c] (x - mu[c]); that through mu is 0, because x - mu[c] sums to 0 under w[c].
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        features: Float[Tensor, "b d h w"],
-        weights: Float[Tensor, "b c h w"],
-        mean: Float[Tensor, "b c d"],
-    ) -> Float[Tensor, "b c d"]:
-        ctx.save_for_backward(features, weights, mean)
-        squares = torch.zeros_like(mean)
-        for c, _, away, weight in _deviations(features, weights, mean):
-            squares[:, c] = torch.bmm(away.square_(), weight.transpose(1, 2))[..., 0]
-        return squares
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, by_squares: Float[Tensor, "b c d"]) -> tuple[Float[Tensor, "b d h w"], None, None]:
-        features, weights, mean = ctx.saved_tensors
-        gradient = torch.zeros_like(features).flatten(2)
-        for c, cells, away, weight in _deviations(features, weights, mean):
-            gradient.index_add_(2, cells, away.mul_(weight).mul_(2 * by_squares[:, c, :, None]))
-        return gradient.reshape(features.shape), None, None
+def features(seen: Segmentation, masks: UInt8[Tensor, "b h w"], bank: FeatureBank) -> Float[Tensor, " b"]:
+    """L_feat: distance of each class's features to those of the real data."""
+    return feature_matching(seen.features, masks, bank.means, bank.deviations)
 
 
-def _deviations(
-    features: Float[Tensor, "b d h w"], weights: Float[Tensor, "b c h w"], mean: Float[Tensor, "b c d"]
-) -> Iterator[tuple[int, Int64[Tensor, " n"], Float[Tensor, "b d n"], Float[Tensor, "b 1 n"]]]:
-    """Of each class: its number, the cells where any item holds it, x - mu[c] there, and w[c] there."""
-    x, w = features.flatten(2), weights.flatten(2)
-    for c in range(w.shape[1]):
-        cells = w[:, c].any(dim=0).nonzero()[:, 0]
-        yield c, cells, x.index_select(2, cells).sub_(mean[:, c, :, None]), w[:, c, None, cells]
+def energies_of(
+    names: Iterable[str], seen: Segmentation, masks: UInt8[Tensor, "b h w"], bank: FeatureBank
+) -> dict[str, Float[Tensor, " b"]]:
+    """Each named energy of a batch; raises UsageError where a user's own one gives anything but one number an item."""
+    return {name: _one_an_item(name, ENERGIES.load(name)(seen, masks, bank), len(masks)) for name in names}
 
 
-def classes_in(masks: UInt8[Tensor, "b h w"]) -> Int64[Tensor, " c"]:
-    """The classes that any of the masks holds, in rising order; all others cost nothing."""
-    found = masks.unique()
-    return found[found != IGNORE].long()
+def _one_an_item(name: str, found: Any, num_items: int) -> Float[Tensor, " b"]:
+    if not isinstance(found, Tensor) or found.shape != (num_items,):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UsageError(
+            f"Energy '{name}': gave {shape} for {num_items} item(s), expected a tensor of shape ({num_items},); return "
+            "one number an item (docs/extending.md)."
+        )
+    return found
 
 
-def class_shares(masks: UInt8[Tensor, "b h w"], classes: Int64[Tensor, " c"]) -> Float[Tensor, "b c h w"]:
-    """1 where a pixel is of the class, else 0; ignored pixels belong to no class."""
-    return (masks[:, None] == classes.to(torch.uint8)[:, None, None]).to(torch.float32)
+def agreement(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+    """Share of the scored pixels where the teacher's first choice is the mask's class, 0..1; 1 where none is scored."""
+    scored = masks != IGNORE
+    right = (scores.argmax(dim=1).to(masks.dtype) == masks) & scored
+    return torch.where(scored.any(dim=(1, 2)), right.sum(dim=(1, 2)) / scored.sum(dim=(1, 2)).clamp(min=1), 1.0)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d3s2.data.census.take import take_census
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset
 from d3s2.data.label_space import LabelSpace
-from d3s2.pipeline.census import take_census
 
 NAMES = ("sky", "road", "tree")
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from d3s2.base.errors import DataError, UsageError
 from d3s2.data.catalogue import open_dataset
-from d3s2.data.census import count_item
+from d3s2.data.census.counts import count_item
 
 datasets = pytest.importorskip("datasets")
 

@@ -12,9 +12,9 @@ import scipy.io
 from PIL import Image
 
 from d3s2.base.errors import DataError
-from d3s2.data import image_files
-from d3s2.data.image_files import png_bytes, read_8bit_mask, read_colour_mask, read_image, read_mask
-from d3s2.data.png import checked_png
+from d3s2.data.files import image_files
+from d3s2.data.files.image_files import png_bytes, read_8bit_mask, read_colour_mask, read_image, read_mask
+from d3s2.data.files.png import checked_png
 
 RAW = np.arange(12, dtype=np.uint8).reshape(3, 4)
 

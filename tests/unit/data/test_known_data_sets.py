@@ -10,8 +10,8 @@ from PIL import Image
 from d3s2.base.errors import ConfigError, DataError, UsageError
 from d3s2.data.catalogue import DATASETS, open_dataset, splits_of
 from d3s2.data.dataset import FileDataset, read_pair
+from d3s2.data.folder_plan import FolderPlan
 from d3s2.data.known import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
-from d3s2.data.pairing import FolderPlan
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real samples are not at hand")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from d3s2.base.errors import DataError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.census import LAYOUT_SIZE, MaskCensus, census_of, count_item, count_mask
+from d3s2.data.census.counts import LAYOUT_SIZE, MaskCensus, census_of, count_item, count_mask
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.label_space import LabelSpace
 

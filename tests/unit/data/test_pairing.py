@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from d3s2.base.errors import DataError, UsageError
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles, pair_files
+from d3s2.data.pairing import pair_files
 
 SPACE = LabelSpace("two", ("a", "b"))
 
@@ -122,7 +123,7 @@ def test_missing_partners_are_named_and_counted(tmp_path: Path):
     draw(tmp_path / "masks" / "c.png")
     assert refused(tmp_path, plan()) == (
         f"mine/train: image {tmp_path / 'images' / 'b.jpg'} has no mask, expected {tmp_path / 'masks' / 'b.png'}. "
-        "In all 2 pairs are not whole and 1 are; add the missing files, or name the pairs to use in a list file."
+        "In all 2 pairs are incomplete and 1 complete; add the missing files, or name the pairs to use in a list file."
     )
     pairing = pair_files(plan(), "train", tmp_path)
     assert pairing.problems[1].startswith(f"mask {tmp_path / 'masks' / 'c.png'} has no image, expected ")

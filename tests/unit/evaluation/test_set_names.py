@@ -3,9 +3,9 @@
 import pytest
 
 from d3s2.base.errors import ConfigError, UsageError
-from d3s2.evaluation.set_names import SetPart, parse_set
+from d3s2.evaluation.set_names import parse_set
 from d3s2.recipes import load_run
-from d3s2.report.records import set_title
+from d3s2.report.set_names import SetPart, parse_name, set_title
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,11 @@ def test_names_are_parts_joined_by_plus(name: str, parts: list[SetPart]) -> None
         ),
         ("random@balanced", r"is not of the form random@distilled-soft"),
         ("random@distiled", r"'distiled' is none of random.*Did you mean 'distilled'\?$"),
+        (
+            "runs@x/other",
+            r"^Set 'runs@x/other': 'runs' before the '@' is no choice of real pairs \(random, .*\); a path with an '@' "
+            r"before its first '/' is written '\./runs@x/other'\.$",
+        ),
         ("random-soft", r"^Set 'random-soft': real data has no soft labels here; '-soft' goes with distilled sets\.$"),
     ],
 )
@@ -60,3 +65,19 @@ def test_titles_are_for_readers() -> None:
     assert set_title("balanced+distilled-soft") == "balanced real + distilled, soft labels"
     assert set_title("runs/other") == "runs/other"
     assert set_title("random@distilled-soft") == "random real at the bytes of distilled, soft labels"
+    assert set_title("rarest-first@runs/a@b + all") == "rarest-first at the bytes of runs/a@b + all real"
+    assert set_title("./runs@x/other-soft") == "./runs@x/other, soft labels"
+
+
+@pytest.mark.parametrize(
+    "name", ["balanced+distilled-soft", "random@./a@b/c-soft+all", "./runs@x/other", "=cmd|'x'!A0"]
+)
+def test_a_name_keeps_its_text_and_its_parts_theirs(name: str) -> None:
+    assert parse_name(name).text == name
+    assert "+".join(part.text for part in parse_name(name).parts) == name
+
+
+def test_every_name_that_is_accepted_has_the_title_of_its_parts() -> None:
+    for name in ("./runs@x/other", "random@./runs@x/other", "runs/a@b"):
+        assert parse_name(name).parts == parse_set(name)
+        assert [part.is_elsewhere for part in parse_set(name)] == [name.startswith(("./", "runs/"))]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from d3s2.base.errors import StoreError
-from d3s2.base.files import write_json
+from d3s2.base.formats.files import write_json
 from d3s2.evaluation.student_records import Expected, StudentRecord, digest_of, read_record, write_record
 
 DEPENDS = {

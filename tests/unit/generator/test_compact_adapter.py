@@ -9,7 +9,8 @@ from d3s2.data.label_space import LabelSpace
 from d3s2.generator.compact.adapter import CompactAdapter
 from d3s2.generator.compact.network import bind, new_generator, save_generator
 from d3s2.generator.denoiser import Level
-from d3s2.generator.generator import GENERATORS, Generator
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import LayoutToImage
 
 SPACE = LabelSpace(name="trio", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")
@@ -23,12 +24,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, space: LabelSpace = SPACE) -> CompactAdapter:
-    loader = GENERATORS["compact"]
+    loader = GENERATORS.load("compact")
     return loader.load(build(loader.settings, {"model": str(folder)}, "generator"), space, CPU)
 
 
 def test_adapter_is_the_bound_model(folder: Path) -> None:
-    generator: Generator = load(folder)
+    generator: LayoutToImage = load(folder)
     masks = torch.randint(0, 3, (2, 16, 24), dtype=torch.uint8)
     x, level = torch.randn(2, *generator.latent_shape((16, 24))), Level(0.5, 0.5, 0.5)
     expected = bind(load(folder).model, masks, 2.0)(x, level)
@@ -61,4 +62,4 @@ def test_other_number_of_classes_is_refused(folder: Path) -> None:
 
 def test_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Unknown key 'modle', did you mean 'model'"):
-        build(GENERATORS["compact"].settings, {"modle": "x", "model": "y"}, "generator")
+        build(GENERATORS.load("compact").settings, {"modle": "x", "model": "y"}, "generator")

@@ -1,6 +1,5 @@
 """Fitting of the compact generator: it learns, resumes to the same numbers, and draws rare classes more often."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,11 @@ import torch
 from d3s2.base.errors import ModelError, NumericError, StoreError
 from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import Pairs, load_pairs
-from d3s2.generator.compact.fit import FitSettings, draw_weights, fit_generator
+from d3s2.generator.compact.fit import draw_weights, fit_generator
 from d3s2.generator.compact.network import CompactGenerator, load_generator, new_generator, save_generator, take_weights
+from d3s2.generator.compact.settings import CompactFitSettings
 
-SETTINGS = FitSettings(steps=6, batch=2, checkpoint_s=0.0)
+SETTINGS = CompactFitSettings(steps=6, batch=2, checkpoint_s=1e-9)
 CPU = torch.device("cpu")
 
 
@@ -58,7 +58,7 @@ def test_the_loss_falls(pairs: Pairs, tmp_path: Path) -> None:
             pass
 
         def advance(self, steps: int = 1, note: str = "") -> None:
-            losses.append(float(note.split()[1]))
+            losses.extend(float(word) for word in note.split()[1:])
 
     class Told:
         def task(self, label: str, total: int, done: int = 0) -> Notes:
@@ -67,13 +67,13 @@ def test_the_loss_falls(pairs: Pairs, tmp_path: Path) -> None:
         def say(self, text: str) -> None:
             pass
 
-    settings = replace(SETTINGS, steps=120, lr=2e-3, checkpoint_s=1e9)
+    settings = SETTINGS.model_copy(update={"steps": 120, "lr": 2e-3, "checkpoint_s": 1e9})
     fit_generator(fresh(), pairs, settings, seed=0, checkpoint=tmp_path / "c.pt", device=CPU, progress=Told())
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit_with_its_step(pairs: Pairs, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, steps=20, lr=1e30, checkpoint_s=1e9)
+    settings = SETTINGS.model_copy(update={"steps": 20, "lr": 1e30, "checkpoint_s": 1e9})
     with pytest.raises(NumericError, match=r"^fit generator: the loss of step \d+ is .* lower .* \(lr is 1e\+30\)"):
         fit_generator(fresh(), pairs, settings, seed=0, checkpoint=tmp_path / "c.pt", device=CPU)
     assert not (tmp_path / "c.pt").exists()
@@ -81,7 +81,7 @@ def test_a_loss_that_is_not_finite_ends_the_fit_with_its_step(pairs: Pairs, tmp_
 
 def test_a_checkpoint_of_another_shape_is_a_sentence(pairs: Pairs, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    fit_generator(fresh(), pairs, replace(SETTINGS, steps=1), seed=0, checkpoint=path, device=CPU)
+    fit_generator(fresh(), pairs, SETTINGS.model_copy(update={"steps": 1}), seed=0, checkpoint=path, device=CPU)
     other = new_generator(0, num_classes=3, channels=(32, 32))
     with pytest.raises(StoreError, match=r"c.pt: this checkpoint does not fit the model .* delete it to start anew"):
         fit_generator(other, pairs, SETTINGS, seed=0, checkpoint=path, device=CPU)

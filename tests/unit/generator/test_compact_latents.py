@@ -14,16 +14,17 @@ from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import Pairs
 from d3s2.generator.autoencoders import decode, encode, load_autoencoder
 from d3s2.generator.compact.adapter import CompactAdapter
-from d3s2.generator.compact.fit import FitSettings, fit_generator
+from d3s2.generator.compact.fit import fit_generator
 from d3s2.generator.compact.network import CompactGenerator, load_generator, new_generator, save_generator, take_weights
+from d3s2.generator.compact.settings import CompactFitSettings
 from d3s2.generator.denoiser import Level
-from d3s2.generator.generator import GENERATORS
-from d3s2.generator.parts import SourceSettings
+from d3s2.generator.kinds import GENERATORS
+from d3s2.hub.settings import SourceSettings
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")
 OFFLINE = SourceSettings(offline=True)
-SETTINGS = FitSettings(steps=4, batch=2, checkpoint_s=0.0)
+SETTINGS = CompactFitSettings(steps=4, batch=2, checkpoint_s=1e-9)
 LEVEL = Level(alpha=0.5, sigma=0.5, time=0.5)
 
 
@@ -68,7 +69,7 @@ def weights_of(model: CompactGenerator) -> torch.Tensor:
 
 
 def load(folder: Path, **values: Any) -> CompactAdapter:
-    loader = GENERATORS["compact"]
+    loader = GENERATORS.load("compact")
     settings = build(loader.settings, {"model": str(folder), "offline": True, **values}, "generator")
     return loader.load(settings, SPACE, CPU)
 

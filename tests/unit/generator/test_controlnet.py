@@ -11,7 +11,8 @@ from d3s2.base.config import build
 from d3s2.base.errors import ConfigError, ModelError, UsageError
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Level
-from d3s2.generator.generator import GENERATORS, Generator
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
 from d3s2.generator.stable_diffusion.parts import clean_of
 
@@ -28,11 +29,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(folder: Path, space: LabelSpace = SPACE, **values: Any) -> ControlNetGenerator:
     settings = {"model": str(folder), "controlnet": str(folder / "controlnet"), "palette": "ade20k", "offline": True}
-    loader = GENERATORS["controlnet"]
+    loader = GENERATORS.load("controlnet")
     return loader.load(build(loader.settings, {**settings, **values}, "generator"), space, CPU)
 
 
-def clean(generator: Generator, masks: torch.Tensor = MASKS) -> torch.Tensor:
+def clean(generator: LayoutToImage, masks: torch.Tensor = MASKS) -> torch.Tensor:
     shape = generator.latent_shape((masks.shape[1], masks.shape[2]))
     x = torch.randn(len(masks), *shape, generator=torch.Generator().manual_seed(1))
     return generator.bind(masks, 2.0)(x, LEVEL)
@@ -105,7 +106,7 @@ def test_other_sizes_name_the_nearest(folder: Path) -> None:
 
 
 def test_known_checkpoints_bring_their_palette_and_others_must_name_it(folder: Path) -> None:
-    with pytest.raises(UsageError, match=r"generator\.settings\.palette is not set, .*ade20k, .*or to label-space"):
+    with pytest.raises(UsageError, match=r"generator\.palette is not set, .*ade20k, .*or to label-space"):
         load(folder, palette=None)
     with pytest.raises(ModelError, match=r"licence OpenRAIL, about 1\.4 GiB: run `hf download lllyasviel/control_v11p"):
         load(folder, palette=None, controlnet="lllyasviel/control_v11p_sd15_seg")
@@ -168,7 +169,7 @@ def test_template_without_a_place_for_classes_is_refused(folder: Path) -> None:
 
 
 def test_rarity_of_another_length_is_refused(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"generator\.settings\.rarity has 2 numbers for 3 classes of street"):
+    with pytest.raises(ModelError, match=r"generator\.rarity has 2 numbers for 3 classes of street"):
         load(folder, rarity=(1.0, 2.0))
 
 

@@ -1,7 +1,6 @@
 """Fine-tuning of a ControlNet: diffusers' loss falls, only the ControlNet changes, a stop changes nothing."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,19 @@ from d3s2.base.errors import NumericError, UsageError
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import Pairs
 from d3s2.generator.denoiser import Level
-from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, ControlNetSettings, controlnet_to_fit
+from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, controlnet_to_fit
 from d3s2.generator.stable_diffusion.controlnet_fit import (
-    ControlNetFitSettings,
     Draw,
     fit_controlnet,
-    lesson_of,
     loss_of,
     noise_scheduler,
+    training_batch_of,
 )
+from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings, ControlNetSettings
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")
-SETTINGS = ControlNetFitSettings(steps=4, batch=4, lr=1e-3, warmup_steps=1, checkpoint_s=0.0)
+SETTINGS = ControlNetFitSettings(steps=4, batch=4, lr=1e-3, warmup_steps=1, checkpoint_s=1e-9)
 
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
@@ -65,8 +64,8 @@ def some_draw(pairs: Pairs) -> Draw:
 
 
 def mean_loss(generator: ControlNetGenerator, pairs: Pairs) -> torch.Tensor:
-    lesson = lesson_of(generator, noise_scheduler(generator), pairs, some_draw(pairs))
-    return loss_of(generator, generator.controlnet, lesson, nullcontext())
+    shown = training_batch_of(generator, noise_scheduler(generator), pairs, some_draw(pairs))
+    return loss_of(generator, generator.controlnet, shown, nullcontext())
 
 
 def test_the_loss_is_what_plain_diffusers_calls_give(either: Path, pairs: Pairs) -> None:
@@ -103,7 +102,7 @@ def test_the_loss_is_what_plain_diffusers_calls_give(either: Path, pairs: Pairs)
 def test_the_loss_falls_and_only_the_controlnet_changes(folder: Path, pairs: Pairs, tmp_path: Path) -> None:
     generator = generator_in(folder, gradient_checkpointing=True)
     before, loss_before = generator.as_record()["weights_sha256"], mean_loss(generator, pairs)
-    settings = replace(SETTINGS, steps=20, lr=3e-3, checkpoint_s=1e9)
+    settings = SETTINGS.model_copy(update={"steps": 20, "lr": 3e-3, "checkpoint_s": 1e9})
     fit_controlnet(generator, pairs, settings, seed=0, checkpoint=tmp_path / "c.pt")
     after = generator.as_record()["weights_sha256"]
     assert mean_loss(generator, pairs) < 0.95 * loss_before
@@ -134,12 +133,14 @@ def test_a_fit_that_was_stopped_ends_with_the_same_bytes(folder: Path, pairs: Pa
 def test_parts_of_a_batch_give_the_weights_of_the_whole(folder: Path, pairs: Pairs, tmp_path: Path) -> None:
     whole, parts = generator_in(folder), generator_in(folder)
     fit_controlnet(whole, pairs, SETTINGS, seed=0, checkpoint=tmp_path / "whole.pt")
-    fit_controlnet(parts, pairs, replace(SETTINGS, accumulate=2), seed=0, checkpoint=tmp_path / "parts.pt")
+    fit_controlnet(
+        parts, pairs, SETTINGS.model_copy(update={"accumulate": 2}), seed=0, checkpoint=tmp_path / "parts.pt"
+    )
     torch.testing.assert_close(weights_of(parts), weights_of(whole), rtol=1e-3, atol=2e-4)
 
 
 def test_reduced_formats_keep_the_controlnet_in_float32(folder: Path, pairs: Pairs, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, steps=2)
+    settings = SETTINGS.model_copy(update={"steps": 2})
     for generator, autocast in ((generator_in(folder), torch.bfloat16), (generator_in(folder, dtype="bfloat16"), None)):
         path = tmp_path / f"{autocast}.pt"
         fit_controlnet(generator, pairs, settings, seed=0, checkpoint=path, autocast=autocast)
@@ -163,10 +164,8 @@ def test_a_new_controlnet_begins_as_the_unet_alone(folder: Path, pairs: Pairs) -
 
 
 def test_a_batch_that_does_not_divide_is_refused(folder: Path, pairs: Pairs, tmp_path: Path) -> None:
-    generator, settings = generator_in(folder), replace(SETTINGS, accumulate=3)
-    with pytest.raises(
-        UsageError, match=r"tune\.batch is 4, which does not divide by 3 \(1 processes x .* set it to 3"
-    ):
+    generator, settings = generator_in(folder), SETTINGS.model_copy(update={"accumulate": 3})
+    with pytest.raises(UsageError, match=r"fit\.batch is 4, which does not divide by 3 \(1 processes x .* set it to 3"):
         fit_controlnet(generator, pairs, settings, seed=0, checkpoint=tmp_path / "c.pt")
 
 

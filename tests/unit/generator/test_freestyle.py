@@ -12,10 +12,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.config import build
 from d3s2.base.errors import ModelError
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.ade20k import SPACE as ADE20K
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Level
-from d3s2.generator.generator import GENERATORS, Generator
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator
@@ -32,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(folder: Path, space: LabelSpace = SPACE, **values: Any) -> FreestyleGenerator:
-    loader = GENERATORS["freestyle"]
+    loader = GENERATORS.load("freestyle")
     settings = build(loader.settings, {"model": str(folder), "offline": True, **values}, "generator")
     return loader.load(settings, space, CPU)
 
@@ -43,7 +45,7 @@ def masks_of(height: int = 32, width: int = 40) -> Tensor:
     return masks
 
 
-def clean(generator: Generator, masks: Tensor, guidance_scale: float = 2.0) -> Tensor:
+def clean(generator: LayoutToImage, masks: Tensor, guidance_scale: float = 2.0) -> Tensor:
     shape = generator.latent_shape((masks.shape[1], masks.shape[2]))
     x = torch.randn(len(masks), *shape, generator=torch.Generator().manual_seed(1))
     return generator.bind(masks, guidance_scale)(x, LEVEL)

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.denoiser import Level, Window
-from d3s2.generator.guidance import guide
+from d3s2.generator.denoiser import Level
 from d3s2.generator.samplers import SAMPLERS, TimeTravel, ddim, dpm_solver_2m, initial_noise
 from d3s2.generator.schedules import levels_of
+from d3s2.generator.settings import NoiseWindow
+from d3s2.synthesis.guidance import guide
+from d3s2.synthesis.settings import GuidanceSettings
 
 FLOW = tuple(Level(alpha=1 - t, sigma=t, time=t) for t in (1.0, 0.75, 0.5, 0.25, 0.0))
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -40,7 +42,7 @@ def test_time_travel_repeats_the_steps_of_its_window_only() -> None:
         counting,
         X,
         FLOW,
-        travel=TimeTravel(3, Window(noisiest=0.75, cleanest=0.5)),
+        travel=TimeTravel(3, NoiseWindow(noisiest=0.75, cleanest=0.5)),
         fresh_noise=lambda: torch.randn(X.shape, generator=noise),
     )
     assert seen == [1.0, 0.75, 0.75, 0.75, 0.5, 0.5, 0.5, 0.25]
@@ -89,10 +91,13 @@ def test_fresh_noise_is_that_of_the_posterior_of_gaussians() -> None:
     assert expected < after.sigma
 
 
-@pytest.mark.parametrize("window", [Window(0.5, 0.1), Window(0.9, 0.1), Window(1.0, 0.0)])
+@pytest.mark.parametrize(
+    "window",
+    [NoiseWindow(cleanest=cleanest, noisiest=noisiest) for cleanest, noisiest in ((0.1, 0.5), (0.1, 0.9), (0.0, 1.0))],
+)
 @pytest.mark.parametrize("schedule", [FLOW, levels_of(DDIMScheduler(**STABLE_DIFFUSION), 20)])
 def test_time_travel_repeats_the_steps_that_guidance_of_the_same_window_guides(
-    window: Window, schedule: tuple[Level, ...]
+    window: NoiseWindow, schedule: tuple[Level, ...]
 ) -> None:
     asked: list[float] = []
     guided: list[float] = []
@@ -107,7 +112,7 @@ def test_time_travel_repeats_the_steps_that_guidance_of_the_same_window_guides(
 
     rng = torch.Generator().manual_seed(1)
     ddim(
-        guide(counting, energy, strength=0.1, window=window),
+        guide(counting, energy, GuidanceSettings(strength=0.1, window=window)),
         X,
         schedule,
         travel=TimeTravel(2, window),

@@ -156,7 +156,7 @@ def test_pickled_weights_are_refused_unless_asked_for(folders: dict[str, Path], 
     folder = shutil.copytree(folders["segformer"], tmp_path / "net")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"weights are pickled \(pytorch_model.bin\), and a pickle can run code"):
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin: these weights are pickled, and a pickle can run code"):
         load_segmenter(folder, CLASS_NAMES, device=CPU)
     allowed = load_segmenter(folder, CLASS_NAMES, device=CPU, allow_pickle=True)
     images = torch.rand(1, 3, 32, 32)

@@ -8,7 +8,8 @@ from tiny_networks import tiny_network, tiny_swin
 from transformers import SegformerConfig, SegformerForImageClassification, SwinConfig, SwinForImageClassification
 
 from d3s2.base.errors import ModelError, UsageError
-from d3s2.nets.fresh import ARCHITECTURES, adapted, fill_backbone, new_segmenter
+from d3s2.nets.architectures import ARCHITECTURES
+from d3s2.nets.fresh import adapted, fill_backbone, new_segmenter
 from d3s2.nets.loading import NETWORKS
 from d3s2.nets.segmenter import Segmenter
 from d3s2.nets.trainable import Trainable

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from transformers import MobileViTConfig, MobileViTForSemanticSegmentation
 
-from d3s2.nets.fresh import ARCHITECTURES, adapted
+from d3s2.hub.cards import cards_for
+from d3s2.nets.architectures import ARCHITECTURES
+from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS
-from d3s2.nets.network_cards import NETWORK_CARDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
 
 
 def test_every_published_network_stands_on_the_page_with_its_size() -> None:
     rows = dict(re.findall(r"^\| `([\w./-]+/[\w.-]+)` \|.*\| (\d+) \|$", PAGE, flags=re.MULTILINE))
-    assert rows == {name: str(card.download_mb) for name, card in NETWORK_CARDS.items()}
+    assert rows == {name: str(card.download_mb) for name, card in cards_for("segmentation").items()}
 
 
 def test_every_kind_of_network_and_its_layers_stand_on_the_page() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import write_json
+from d3s2.base.formats.files import write_json
 from d3s2.nets.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
 
 

@@ -47,10 +47,10 @@ def subnormal(values: Tensor) -> int:
 
 
 def test_the_backward_pass_meets_no_subnormal_number_and_the_features_stay(backbone: nn.Module) -> None:
-    plain, mended = backbone, copy.deepcopy(backbone)
-    forbid_fully(mended)
+    plain, corrected = backbone, copy.deepcopy(backbone)
+    forbid_fully(corrected)
     expected, slow = features_and_gradients(plain)
-    found, fast = features_and_gradients(mended)
+    found, fast = features_and_gradients(corrected)
     assert sum(map(subnormal, slow)) > 0, "transformers forbids fully by itself: forbid_fully can go"
     assert sum(map(subnormal, fast)) == 0
     torch.testing.assert_close(found, expected)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from d3s2.base.errors import ConfigError, UsageError
-from d3s2.evaluation.students import num_workers, places_for
+from d3s2.execution.local import num_workers, places_for
 from d3s2.pipeline.ablate import Grid
-from d3s2.pipeline.fit import precision_name
 from d3s2.recipes import load_run
+from d3s2.student.train import precision_name
 
 
 def test_an_architecture_is_a_name_or_a_record_that_changes_the_protocol() -> None:
@@ -86,6 +86,6 @@ def test_the_revision_of_a_teacher_or_a_backbone_is_a_key() -> None:
 def test_what_auto_means_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     settings, cpu = load_run("scenes", []).evaluate.train, torch.device("cpu")
     for flags, name in (("sse avx512_bf16", "bfloat16"), ("sse", "float32")):
-        monkeypatch.setattr("d3s2.base.runtime._cpu_flags", lambda flags=flags: flags)
+        monkeypatch.setattr("d3s2.base.machine.runtime._cpu_flags", lambda flags=flags: flags)
         assert precision_name(settings, cpu) == name
     assert precision_name(settings.model_copy(update={"precision": "float16"}), cpu) == "float16"

@@ -7,18 +7,11 @@ import torch
 from diffusers import AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from d3s2.nets.fresh import ARCHITECTURES
-from d3s2.nets.network_cards import NETWORK_CARDS
-from d3s2.planning.flops import (
-    ARCHITECTURE_TFLOP,
-    CONTROLNET_TFLOP,
-    GPUS,
-    NETWORK_TFLOP,
-    TINY_DECODER_TFLOP,
-    UNET_TFLOP,
-    image_s,
-    seconds_on,
-)
+from d3s2.generator.stable_diffusion.controlnet_kind import CONTROLNET_TFLOP
+from d3s2.generator.stable_diffusion.cost import TINY_DECODER_TFLOP, UNET_TFLOP
+from d3s2.hub.cards import cards_for
+from d3s2.nets.architectures import ARCHITECTURES
+from d3s2.planning.flops import GPUS, image_s, seconds_on
 from d3s2.recipes import load_run
 
 
@@ -31,9 +24,9 @@ def counted_tflop(forward: Callable[[], object]) -> float:
 @pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t"])
 def test_architectures_are_counted_on_their_shapes(name: str) -> None:
     with torch.device("meta"):
-        net = ARCHITECTURES[name](150).eval()
+        net = ARCHITECTURES.load(name).new(150, 16, 0).eval()
         found = counted_tflop(lambda: net(torch.zeros(1, 3, 512, 512)).scores)
-    assert found == pytest.approx(ARCHITECTURE_TFLOP[name], abs=6e-4)
+    assert found == pytest.approx(ARCHITECTURES.load(name).tflop, abs=6e-4)
 
 
 def test_stable_diffusion_is_counted_on_its_shapes() -> None:
@@ -50,13 +43,14 @@ def test_stable_diffusion_is_counted_on_its_shapes() -> None:
 
 
 def test_every_student_but_the_measured_one_and_known_networks_are_counted() -> None:
-    assert {*ARCHITECTURE_TFLOP} == {*ARCHITECTURES} - {"compact-unet"}
-    assert {*NETWORK_TFLOP} <= {*NETWORK_CARDS}
+    counted = {name for name in ARCHITECTURES if ARCHITECTURES.load(name).tflop is not None}
+    assert counted == {*ARCHITECTURES} - {"compact-unet"}
+    assert all(card.tflop is not None for card in cards_for("segmentation").values() if "backbone" not in card.part)
 
 
 def test_the_share_for_segmentation_gives_the_step_that_it_comes_from() -> None:
     v100 = next(gpu for gpu in GPUS if gpu.name == "V100")
-    step_tflop = 3 * 16 * ARCHITECTURE_TFLOP["mask2former-swin-s"]
+    step_tflop = 3 * 16 * ARCHITECTURES.load("mask2former-swin-s").tflop
     assert seconds_on(v100, "segmentation", step_tflop) / 8 == pytest.approx(0.41, abs=0.01)
 
 
@@ -67,7 +61,7 @@ def test_full_guidance_and_more_candidates_cost_more() -> None:
         return seconds
 
     plain = cost()
-    assert cost("synthesize.guidance.mode=full") > plain
+    assert cost("synthesize.guidance.rule=full") > plain
     assert plain < cost("synthesize.candidates=2") < 2 * plain
     assert cost("synthesize.unguided_too=false") < plain
     traces = [cost(f"synthesize.trace_every={every}") for every in (1, 5, 0)]

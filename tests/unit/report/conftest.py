@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from d3s2.report.records import Results, SetResult, mean_and_std
+from d3s2.report.older_results import TITLES_1
+from d3s2.report.records import MetricTitle, Results, SetResult, Spread, mean_and_std
 
 MIOUS = {
     "distilled": (0.44, 0.48, 0.46),
@@ -24,12 +25,9 @@ def row(name: str, mious: tuple[float, ...], **changes: Any) -> SetResult:
         "student": "compact-unet",
         "seeds": (0, 1, 2),
         "iterations": 400,
-        "miou_mean": mean,
-        "miou_std": std,
-        "tail_miou_mean": tail_mean,
-        "tail_miou_std": tail_std,
-        "miou_per_seed": mious,
-        "iou_per_class": (mean + 0.1, mean, None, mean - 0.1),
+        "scores": {"miou": Spread(mean, std), "tail_miou": Spread(tail_mean, tail_std)},
+        "per_seed": {"miou": mious},
+        "per_class": {"iou": (mean + 0.1, mean, None, mean - 0.1)},
         "wall_s": 75.0,
         "peak_memory_gib": 1.25,
     }
@@ -40,6 +38,7 @@ def row(name: str, mious: tuple[float, ...], **changes: Any) -> SetResult:
 def results() -> Results:
     return Results(
         sets=tuple(row(name, mious) for name, mious in MIOUS.items()),
+        metrics=tuple(MetricTitle(name, title) for name, title in TITLES_1.items()),
         class_names=("sky", "car & van", "boat", "hydrant"),
         tail_classes=(3,),
         dataset="scenes/val",
@@ -53,6 +52,6 @@ def results() -> Results:
 
 @pytest.fixture(scope="session")
 def failed_row() -> SetResult:
-    none = dict.fromkeys(("miou_mean", "miou_std", "tail_miou_mean", "tail_miou_std", "wall_s", "peak_memory_gib"))
-    empty = {"miou_per_seed": (), "iou_per_class": ()}
+    none: dict[str, Any] = {"wall_s": None, "peak_memory_gib": None}
+    empty: dict[str, Any] = {"scores": {}, "per_seed": {}, "per_class": {}}
     return row("all", (0.5,), student="mask2former", seeds=(0,), failure="out of memory", **none, **empty)

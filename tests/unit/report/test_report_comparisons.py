@@ -17,7 +17,7 @@ from d3s2.report.comparisons import (
 )
 from d3s2.report.drawing import to_svg
 from d3s2.report.page import ReportContent, render
-from d3s2.report.records import Results
+from d3s2.report.records import Results, Spread
 
 UNET = "compact-unet"
 
@@ -25,8 +25,16 @@ UNET = "compact-unet"
 def varied(results: Results) -> Ablation:
     rows = {row.name: row for row in results.sets}
 
-    def row(axis: str, variant: str, share: float, name: str, l_seg: float | None) -> AblationRow:
-        return AblationRow(axis, variant, (), share, l_seg, None if l_seg is None else 4.0, rows[name])
+    def row(axis: str, variant: str, share: float, name: str, energy: float | None) -> AblationRow:
+        return AblationRow(
+            axis,
+            variant,
+            (),
+            share,
+            {} if energy is None else {"segmentation": energy},
+            None if energy is None else 4.0,
+            rows[name],
+        )
 
     return Ablation(
         rows=(
@@ -75,7 +83,7 @@ def test_tail_and_head_stand_on_one_line(results: Results) -> None:
 
 def test_learning_curves_end_at_the_last_score_and_need_early_ones(results: Results) -> None:
     assert learning_figure(results, UNET) is None
-    early = {"early_iterations": (100, 200), "early_miou_mean": (0.1, 0.2), "early_miou_std": (0.01, None)}
+    early = {"early_iterations": (100, 200), "early_miou": (Spread(0.1, 0.01), Spread(0.2))}
     rows = tuple(replace(row, **early) if row.name in ("random", "all") else row for row in results.sets)
     figure = learning_figure(replace(results, sets=rows), UNET)
     assert figure is not None

@@ -19,7 +19,7 @@ from d3s2.report.figures import (
     frequency_figure,
     miou_figure,
 )
-from d3s2.report.records import Results
+from d3s2.report.records import Results, Spread
 
 FREQUENCIES = ClassFrequencies(
     ("hydrant", "sky", "tree"),
@@ -95,13 +95,13 @@ def test_miou_bars_have_means_deviations_and_seeds(results: Results) -> None:
 
 
 def test_a_failed_set_has_no_bar(results: Results) -> None:
-    rows = tuple(replace(row, miou_mean=None, failure="x") if row.name == "all" else row for row in results.sets)
+    rows = tuple(replace(row, scores={}, failure="x") if row.name == "all" else row for row in results.sets)
     (axes,) = miou_figure(replace(results, sets=rows), "compact-unet").axes
     assert len(axes.patches) == 3
 
 
 def test_a_student_that_learnt_nothing_has_a_scale(results: Results) -> None:
-    rows = tuple(replace(row, miou_mean=0.0, miou_std=0.0, miou_per_seed=(0.0, 0.0, 0.0)) for row in results.sets)
+    rows = tuple(replace(row, scores={"miou": Spread(0.0, 0.0)}, per_seed={"miou": (0.0,) * 3}) for row in results.sets)
     (axes,) = miou_figure(replace(results, sets=rows), "compact-unet").axes
     assert axes.get_xlim() == (0, 1)
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from d3s2.base.errors import UsageError
+from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
-from d3s2.data.label_space import IGNORE, LabelSpace
+from d3s2.data.label_space import LabelSpace
 from d3s2.report.gallery import MARGIN_PX, Gallery, GalleryRow, gallery_png, tile_png
 
 SCENES = Scenes("train", 3)

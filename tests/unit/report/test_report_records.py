@@ -25,8 +25,10 @@ def test_results_survive_the_file(tmp_path: Path, results: Results, failed_row: 
 def test_the_file_has_the_documented_keys(tmp_path: Path, results: Results) -> None:
     write_results(tmp_path / "results.json", results)
     record = json.loads((tmp_path / "results.json").read_text())
-    documented = {"name", "items", "bytes", "student", "seeds", "miou_mean", "miou_std", "tail_miou_mean"}
-    assert documented | {"iou_per_class"} <= set(record["sets"][0])
+    documented = {"name", "items", "bytes", "student", "seeds", "scores", "per_seed", "per_class"}
+    assert documented <= set(record["sets"][0])
+    assert set(record["sets"][0]["scores"]["miou"]) == {"mean", "std"}
+    assert record["format_version"] == 2
 
 
 def test_mean_and_deviation_are_those_of_a_sample() -> None:
@@ -60,15 +62,15 @@ def as_text(record: dict[str, Any]) -> None:
 
 
 def per_cent(record: dict[str, Any]) -> None:
-    record["sets"][0]["miou_mean"] = 46.0
+    record["sets"][0]["scores"]["miou"]["mean"] = 46.0
 
 
 def lose_a_seed(record: dict[str, Any]) -> None:
-    record["sets"][0]["miou_per_seed"].pop()
+    record["sets"][0]["per_seed"]["miou"].pop()
 
 
 def lose_a_class(record: dict[str, Any]) -> None:
-    record["sets"][0]["iou_per_class"].pop()
+    record["sets"][0]["per_class"]["iou"].pop()
 
 
 def repeat(record: dict[str, Any]) -> None:
@@ -76,7 +78,7 @@ def repeat(record: dict[str, Any]) -> None:
 
 
 def no_number(record: dict[str, Any]) -> None:
-    record["sets"][0]["miou_mean"] = None
+    del record["sets"][0]["scores"]["miou"]
 
 
 @pytest.mark.parametrize(

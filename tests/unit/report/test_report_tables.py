@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from d3s2.report.records import Results, SetResult
+from d3s2.report.records import Results, SetResult, Spread
 from d3s2.report.tables import (
     class_table,
     measured,
@@ -39,7 +39,8 @@ def test_a_failed_row_stays_with_its_reason(results: Results, failed_row: SetRes
 
 
 def test_every_score_has_its_column_and_several_students_are_named(results: Results) -> None:
-    scored = [replace(row, boundary_iou_mean=0.25, boundary_iou_std=0.01, fw_iou_mean=0.5) for row in results.sets]
+    more = {"boundary_iou": Spread(0.25, 0.01), "fw_iou": Spread(0.5)}
+    scored = [replace(row, scores=row.scores | more) for row in results.sets]
     table = metrics_table(replace(results, sets=(*scored, replace(scored[0], student="segformer-b0"))))
     assert table.headers[:3] == ("student", "set", "mIoU, %")
     assert table.rows[0] == ("compact-unet", "random real", "23.0 ± 2.6", "11.5 ± 1.3", "25.0 ± 1.0", "50.0", "–")
@@ -61,11 +62,11 @@ def test_csv_keeps_every_digit(results: Results) -> None:
     distilled = next(line for line in lines if line["name"] == "distilled")
     ours = results.row("distilled", "compact-unet")
     assert ours is not None
-    assert float(distilled["miou_mean"]) == ours.miou_mean
-    assert [float(value) for value in distilled["miou_per_seed"].split()] == list(ours.miou_per_seed)
+    assert float(distilled["miou_mean"]) == ours.mean("miou")
+    assert [float(value) for value in distilled["miou_per_seed"].split()] == list(ours.per_seed["miou"])
     assert float(distilled["ratio_to_random"]) == results.ratio("distilled", "random", "compact-unet")
     assert distilled["iou: boat"] == ""
-    assert float(distilled["iou: car & van"]) == ours.miou_mean
+    assert float(distilled["iou: car & van"]) == ours.mean("miou")
 
 
 def test_the_class_table_marks_the_tail(results: Results) -> None:

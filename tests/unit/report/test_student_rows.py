@@ -17,13 +17,8 @@ def row(seed: int) -> StudentRow:
         items=20,
         bytes=12345,
         iterations=400,
-        miou=0.1 + seed / 3,
-        tail_miou=None,
-        boundary_iou=0.2,
-        fw_iou=0.3,
-        pixel_accuracy=0.4,
-        iou_per_class=(0.1, None),
-        boundary_iou_per_class=(None, 0.2),
+        scores={"miou": 0.1 + seed / 3, "tail_miou": None, "boundary_iou": 0.2, "own.scores:score": 0.4},
+        per_class={"iou": (0.1, None), "boundary_iou": (None, 0.2)},
         wall_s=12.5,
         peak_memory_gib=1.5,
         digest="abc",
@@ -37,7 +32,8 @@ def test_rows_survive_the_file_and_the_same_rows_give_the_same_bytes(tmp_path: P
     assert read_student_rows(path) == (rows, names)
     write_student_rows(path, rows, names)
     assert path.read_bytes() == first
-    assert pq.read_table(path).column("iou_per_class").to_pylist() == [[0.1, None], [0.1, None]]
+    per_class = pq.read_table(path).column("per_class").to_pylist()
+    assert [dict(one)["iou"] for one in per_class] == [[0.1, None], [0.1, None]]
 
 
 def test_a_missing_or_foreign_file_is_a_sentence(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 
 from d3s2.base.errors import DataError, UsageError
-from d3s2.data.census import MaskCensus
+from d3s2.data.census.counts import MaskCensus
 from d3s2.selection.coverage import Coverage, classes_of, cover, levels_of, tie_order
 
 

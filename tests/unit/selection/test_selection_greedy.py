@@ -10,7 +10,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d3s2.data.census import MaskCensus
+from d3s2.data.census.counts import MaskCensus
 from d3s2.selection.constraints import Constraints
 from d3s2.selection.greedy import GREEDY, greedy_fast, greedy_lazy, greedy_plain
 from d3s2.selection.select import make_shortlist

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse
 
 from d3s2.base.errors import UsageError
-from d3s2.data.census import MaskCensus
+from d3s2.data.census.counts import MaskCensus
 from d3s2.selection.groups import with_groups
-from d3s2.selection.select import METHODS, select_masks
+from d3s2.selection.select import select_masks
+from d3s2.selection.settings import METHODS
 
 DRIVES = ("noon",) * 30 + ("rain",) * 8 + ("dusk",) * 2
 
@@ -60,7 +61,7 @@ def test_quotas_and_weights_know_groups_by_name() -> None:
     assert drives_of(heavy.ids)["dusk"] == 2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS])
 def test_every_method_takes_a_census_with_groups(method: str) -> None:
     assert len(select_masks(with_groups(census(), "^[^_]+"), 5, method=method).ids) == 5
 
@@ -68,8 +69,8 @@ def test_every_method_takes_a_census_with_groups(method: str) -> None:
 @pytest.mark.parametrize(
     ("group_by", "text"),
     [
-        ("^([^_]+", "select.group_by '^([^_]+' is no regular expression: missing ), unterminated subpattern"),
-        ("^noon|rain", "select.group_by '^noon|rain' is not found in the id 'dusk_038'; it has to match every id"),
+        ("^([^_]+", "group_by '^([^_]+' is no regular expression: missing ), unterminated subpattern"),
+        ("^noon|rain", "group_by '^noon|rain' is not found in the id 'dusk_038'; it has to match every id"),
     ],
 )
 def test_a_wrong_pattern_is_a_sentence(group_by: str, text: str) -> None:
@@ -89,4 +90,4 @@ def test_too_many_groups_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         with_groups(many, ".*")
     assert "makes 300 groups" in str(caught.value)
-    assert "beside 1 classes there is room for 254; group more coarsely" in str(caught.value)
+    assert "beside 1 classes at most 254 fit; group more coarsely" in str(caught.value)

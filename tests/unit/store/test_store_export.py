@@ -31,7 +31,13 @@ def make(folder: Path, space: LabelSpace = SCENES.space, soft: bool = False) -> 
         opinion = (
             soften(np.eye(space.num_classes)[SCENES.mask(item_id)].transpose(2, 0, 1), cell_px=8) if soft else None
         )
-        writer.write(item_id, SCENES.image(item_id), label, ItemFacts(f"s{index}", index, l_seg_after=0.5), opinion)
+        writer.write(
+            item_id,
+            SCENES.image(item_id),
+            label,
+            ItemFacts(f"s{index}", index, energies_after={"segmentation": 0.5}),
+            opinion,
+        )
     writer.finish({key: {} for key in PROVENANCE} | {"name": "tiny"})
     return folder
 
@@ -51,8 +57,8 @@ def test_hf_is_read_by_the_datasets_library(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(train.features["mask"], datasets.Image)
     for row, item_id in zip(train, SCENES.ids, strict=True):
         assert row["item_id"] == item_id
-        assert row["l_seg_after"] == 0.5
-        assert row["l_feat_after"] is None
+        assert row["segmentation_after"] == 0.5
+        assert row["segmentation_before"] is None
         assert (np.asarray(row["image"]) == distilled.image(item_id)).all()
         assert row["mask"].mode == "L"
         assert (np.asarray(row["mask"]) == distilled.mask(item_id)).all()

@@ -21,7 +21,13 @@ MANIFEST = dict.fromkeys(PROVENANCE) | {"name": "tiny", "cost": {"wall_s": 1.5}}
 
 
 def facts(index: int) -> ItemFacts:
-    return ItemFacts(f"source/{index}", seed=2**62 + index, l_seg_before=1.0 / 3, l_seg_after=0.1, teacher_accuracy=0.9)
+    return ItemFacts(
+        f"source/{index}",
+        seed=2**62 + index,
+        energies_before={"segmentation": 1.0 / 3},
+        energies_after={"segmentation": 0.1},
+        teacher_accuracy=0.9,
+    )
 
 
 def write(writer: SetWriter, index: int, soft: bool = True) -> None:
@@ -176,8 +182,8 @@ def test_items_survive_the_table(tmp_path: Path) -> None:
     assert [item.item_id for item in items] == list(SCENES.ids)
     assert items[1].source_id == "source/1"
     assert items[1].seed == 2**62 + 1
-    assert items[1].l_seg_before == 1.0 / 3
-    assert items[1].l_feat_before is None
+    assert items[1].energies_before == {"segmentation": 1.0 / 3}
+    assert items[1].energies_after == {"segmentation": 0.1}
     assert items[1].ignored_px == 2 * 48
     assert items_bytes(items[::-1]) == (tmp_path / "items.parquet").read_bytes()
 
@@ -208,7 +214,7 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
     begin(tmp_path)
     expected = (
         f"{tmp_path}: holds a distilled set of a different call (other config, data or models); "
-        "choose another --out, or repeat the first call to go on with it."
+        "choose another --out, or repeat the first call to resume it."
     )
     with pytest.raises(StoreError) as caught:
         SetWriter(tmp_path, "digest-2", SCENES.space)
@@ -305,7 +311,7 @@ def test_a_folder_without_a_finished_set_says_what_it_is(tmp_path: Path) -> None
     with pytest.raises(StoreError) as caught:
         DistilledSet(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: this distilled set is unfinished; run the call that began it again, it goes on."
+        f"{tmp_path}: this distilled set is unfinished; run the call that began it again, it resumes."
     )
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(StoreError, match=r"was not written by d3s2; give the folder of a distilled set\.$"):

@@ -16,7 +16,8 @@ from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
 from d3s2.store.soft import soften
 from d3s2.student import predict, train
-from d3s2.student.augment import Augmentation, augment, draw_variation
+from d3s2.student.augment import augment, draw_variation
+from d3s2.student.settings import AugmentationSettings, TrainSettings
 from d3s2.student.soft import SoftSource, soft_batch
 
 SIZE = (32, 64)
@@ -42,8 +43,8 @@ def fresh(kind: str) -> Network:
     )
 
 
-@pytest.mark.parametrize("how", [Augmentation(), Augmentation(crop_px=(24, 24), hue=0.0)])
-def test_a_variation_is_done_where_the_pictures_are(how: Augmentation) -> None:
+@pytest.mark.parametrize("how", [AugmentationSettings(), AugmentationSettings(crop_px=(24, 24), hue=0.0)])
+def test_a_variation_is_done_where_the_pictures_are(how: AugmentationSettings) -> None:
     images, masks = pairs().images.to(ELSEWHERE), pairs().masks.to(ELSEWHERE)
     variation = draw_variation(6, SIZE, how, torch.Generator().manual_seed(0))
     with Watched() as watched:
@@ -55,7 +56,7 @@ def test_a_variation_is_done_where_the_pictures_are(how: Augmentation) -> None:
 
 
 def test_soft_labels_travel_as_cells_and_become_pixels_on_the_device() -> None:
-    variation = draw_variation(6, SIZE, Augmentation(), torch.Generator().manual_seed(0))
+    variation = draw_variation(6, SIZE, AugmentationSettings(), torch.Generator().manual_seed(0))
     masks = pairs().masks.to(ELSEWHERE)
     with Watched() as watched:
         soft = soft_batch(soft_labels().cells, masks, variation.matrix, 4)
@@ -77,7 +78,7 @@ def test_no_step_of_a_training_reads_from_its_device_but_the_loss(
         return lambda: 0.0
 
     monkeypatch.setattr(train, "number_later", later)
-    settings = train.TrainSettings(iterations=3, batch=4, accumulate=accumulate)
+    settings = TrainSettings(iterations=3, batch=4, accumulate=accumulate)
     with Watched() as watched:
         train.train(fresh(kind), pairs(), settings, seed=0, device=ELSEWHERE, soft=soft)
     assert [loss.device for loss in losses] == [ELSEWHERE] * 3
@@ -107,7 +108,7 @@ def test_predictions_are_counted_on_the_device(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_in_a_variation_waits_for_a_gpu() -> None:
     device = torch.device("cuda")
     images, masks = pairs().images.to(device), pairs().masks.to(device)
-    variation = draw_variation(6, SIZE, Augmentation(), torch.Generator().manual_seed(0))
+    variation = draw_variation(6, SIZE, AugmentationSettings(), torch.Generator().manual_seed(0))
     torch.cuda.set_sync_debug_mode("error")
     try:
         moved, moved_masks = augment(to_unit(images), masks, variation)

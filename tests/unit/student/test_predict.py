@@ -5,10 +5,11 @@ import torch
 from tiny_networks import tiny_network
 
 from d3s2.data.pairs import Pairs
-from d3s2.metrics import boundary_counts, confusion_matrix
+from d3s2.metrics.counting import boundary_counts, confusion_matrix
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, frozen
-from d3s2.student.predict import Sliding, measure, predict, sliding_scores
+from d3s2.student.predict import measure, predict, sliding_scores
+from d3s2.student.settings import SlidingWindowSettings
 
 CPU = torch.device("cpu")
 
@@ -48,21 +49,24 @@ def naive(
 def test_windows_equal_a_naive_loop(stride: tuple[int, int]) -> None:
     net, pictures = network(), images(50, 70)
     with torch.no_grad():
-        found = sliding_scores(net, pictures, Sliding((32, 32), stride))
+        found = sliding_scores(net, pictures, SlidingWindowSettings(window_px=(32, 32), stride_px=stride))
         torch.testing.assert_close(found[0], naive(net, pictures[0], (32, 32), stride), rtol=1e-4, atol=1e-5)
 
 
 def test_one_window_is_the_whole_image() -> None:
     net, pictures = network(), images(32, 64)
     with torch.no_grad():
-        assert torch.equal(sliding_scores(net, pictures, Sliding((32, 64), (32, 64))), net(pictures).scores)
+        assert torch.equal(
+            sliding_scores(net, pictures, SlidingWindowSettings(window_px=(32, 64), stride_px=(32, 64))),
+            net(pictures).scores,
+        )
 
 
 def test_a_picture_smaller_than_the_window_is_padded() -> None:
     net, pictures = network(), images(20, 64)
     padded = torch.nn.functional.pad(pictures, (0, 0, 0, 12), mode="replicate")
     with torch.no_grad():
-        found = sliding_scores(net, pictures, Sliding((32, 64), (16, 16)))
+        found = sliding_scores(net, pictures, SlidingWindowSettings(window_px=(32, 64), stride_px=(16, 16)))
         torch.testing.assert_close(found, net(padded).scores[:, :, :20])
 
 

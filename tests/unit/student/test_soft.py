@@ -8,12 +8,13 @@ from d3s2.data.pairs import Pairs
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.trainable import SoftTargets, mean_cross_entropy, mean_soft_cross_entropy
 from d3s2.store.soft import SoftLabels, soften
-from d3s2.student.augment import Augmentation, augment, draw_variation
+from d3s2.student.augment import augment, draw_variation
+from d3s2.student.settings import AugmentationSettings, TrainSettings
 from d3s2.student.soft import SoftSource, soft_batch
-from d3s2.student.train import TrainSettings, train
+from d3s2.student.train import train
 
 CPU = torch.device("cpu")
-STILL = Augmentation(flip=False, zoom=(1.0, 1.0), shift=0.0, light=0.0, saturation=0.0, hue=0.0)
+STILL = AugmentationSettings(flip=False, zoom=(1.0, 1.0), shift=0.0, brightness_contrast=0.0, saturation=0.0, hue=0.0)
 SIZE = (20, 27)  # cells of 4 px: those at the right edge are cut
 
 
@@ -21,7 +22,9 @@ def one_hot(mask: torch.Tensor, num_classes: int = 4) -> SoftLabels:
     return soften(F.one_hot(mask.long(), num_classes).permute(2, 0, 1).numpy().astype(np.float64), cell_px=4)
 
 
-def varied(masks: torch.Tensor, how: Augmentation, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def varied(
+    masks: torch.Tensor, how: AugmentationSettings, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The masks moved, and the matrix that moved them."""
     variation = draw_variation(len(masks), SIZE, how, generator)
     return augment(torch.zeros(len(masks), 3, *SIZE), masks, variation)[1], variation.matrix
@@ -35,7 +38,7 @@ def halves() -> torch.Tensor:
 
 def test_soft_labels_move_as_masks_do() -> None:
     masks = halves()
-    moved, matrix = varied(masks, Augmentation(), torch.Generator().manual_seed(4))
+    moved, matrix = varied(masks, AugmentationSettings(), torch.Generator().manual_seed(4))
     soft = soft_batch([one_hot(mask) for mask in masks], moved, matrix, 4)
     assert soft.shape == (5, 4, *SIZE)
     torch.testing.assert_close(soft.sum(dim=1), torch.ones(5, *SIZE))

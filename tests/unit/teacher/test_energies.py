@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from d3s2.teacher.energies import class_shares, class_statistics, feature_matching, segmentation_consistency
+from d3s2.teacher.losses import class_shares, class_statistics, feature_matching, segmentation_consistency
 
 
 def draw(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

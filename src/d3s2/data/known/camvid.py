@@ -1,7 +1,7 @@
 """CamVid in SegNet's version: 480 x 360 frames of a drive, 11 classes, 11 is void. Neighbours are near-duplicates."""
 
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles
 
 SPACE = LabelSpace(
     name="CamVid",

@@ -4,8 +4,8 @@ The authors give no split of the photos with masks. Without list files d3s2 take
 ends in 0, 3 or 7 for testing (302 photos) and the rest for training (702).
 """
 
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles
 
 SPACE = LabelSpace(
     name="CCP",

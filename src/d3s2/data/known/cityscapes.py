@@ -1,7 +1,7 @@
 """Cityscapes, finely annotated: 19 classes, as `_labelIds` (what the archive holds) or `_labelTrainIds`."""
 
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles
 
 # name, value in `_labelIds`, colour. Source: labels.py of cityscapesScripts.
 CLASSES = (

@@ -4,8 +4,8 @@ COCO numbers 182 labels from 1; eleven of them have no pixel. PNG files of the 1
 MATLAB files of the 10k version the number itself, with 0 for unlabelled.
 """
 
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles
 
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",

@@ -1,7 +1,7 @@
 """Pascal VOC 2012 segmentation: 21 classes with the background, 255 on borders; and the augmented training list."""
 
+from d3s2.data.folder_plan import FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairing import FolderPlan, MaskFiles, Side, SplitFiles
 
 NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table",

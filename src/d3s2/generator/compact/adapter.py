@@ -12,34 +12,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import sha256_file
-from d3s2.base.revisions import Revision, commits_of
-from d3s2.base.weights import sha256_weights
+from d3s2.base.formats.files import sha256_file
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.autoencoders import Autoencoder, decode, load_autoencoder, pixels_per_cell
 from d3s2.generator.compact.network import AUTOENCODER, CompactGenerator, bind, load_generator
+from d3s2.generator.compact.settings import CompactSettings
 from d3s2.generator.denoiser import Denoiser
-from d3s2.generator.parts import SourceSettings, load_part
-
-
-class CompactSettings(SourceSettings):
-    """Settings of the compact generator.
-
-    Args:
-        model: the folder that `d3s2 fit` wrote.
-        tiny_decoder: of a generator fitted on latents: hub id or folder of an AutoencoderTiny of the same latents,
-            which decodes for guidance; the final image still comes from the autoencoder in the folder.
-        tiny_decoder_revision: commit, tag or branch of `tiny_decoder`, where that is a hub id.
-    """
-
-    model: Path
-    tiny_decoder: str | None = None
-    tiny_decoder_revision: Revision | None = None
+from d3s2.hub.loading import load_part
+from d3s2.hub.shipped import resolve_source
+from d3s2.hub.weights import sha256_weights
 
 
 @dataclass(frozen=True)
 class CompactAdapter:
-    """A fitted compact generator as a `Generator`.
+    """A fitted compact generator as a `LayoutToImage`.
 
     Args:
         model: the network, in float32, on its device.
@@ -83,7 +69,8 @@ class CompactAdapter:
 
 def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.device) -> CompactAdapter:
     """The fitted model in `settings.model`; raises ModelError where it is missing or has other classes."""
-    model, scheduler = load_generator(settings.model, space.num_classes)
+    folder = Path(resolve_source(str(settings.model)))
+    model, scheduler = load_generator(folder, space.num_classes)
     model.to(device)
     if model.cell == 1:
         if settings.tiny_decoder is not None:
@@ -91,10 +78,10 @@ def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.dev
                 f"{settings.model}: this generator draws pixels, so there is nothing for tiny_decoder to decode; "
                 "leave it out."
             )
-        return CompactAdapter(model, scheduler, settings.model)
-    autoencoder = load_autoencoder(str(settings.model / AUTOENCODER), None, settings).to(device)
+        return CompactAdapter(model, scheduler, folder)
+    autoencoder = load_autoencoder(str(folder / AUTOENCODER), None, settings).to(device)
     if settings.tiny_decoder is None:
-        return CompactAdapter(model, scheduler, settings.model, autoencoder)
+        return CompactAdapter(model, scheduler, folder, autoencoder)
     revision = settings.tiny_decoder_revision
     tiny = load_part(AutoencoderTiny, settings.tiny_decoder, None, settings, revision=revision).to(device)
     if _grid(tiny) != _grid(autoencoder):
@@ -102,8 +89,7 @@ def load_compact(settings: CompactSettings, space: LabelSpace, device: torch.dev
             f"{settings.tiny_decoder}: decodes latents of {_grid(tiny)} (channels, px a cell), the generator's have "
             f"{_grid(autoencoder)}; take the tiny autoencoder that was made for this one."
         )
-    commits = commits_of(tiny_decoder=(settings.tiny_decoder, revision))
-    return CompactAdapter(model, scheduler, settings.model, autoencoder, tiny, commits)
+    return CompactAdapter(model, scheduler, folder, autoencoder, tiny, settings.commits)
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -8,11 +8,8 @@
 | loss     | |v_hat - v|^2 | velocity v = e - x0 = (x_t - x0) / t: |x0_hat - x0|^2 / t^2  |
 """
 
-import time as clock
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 
 import torch
@@ -21,51 +18,20 @@ from diffusers.training_utils import EMAModel
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from d3s2.base.checkpoint import Checkpoint
-from d3s2.base.finite import require_finite_loss
+from d3s2.base.formats.checkpoint import Checkpoint
+from d3s2.base.machine.moving import number_later
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
+from d3s2.base.training import Loss, Training, run_steps
 from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
 from d3s2.generator.autoencoders import Autoencoder, encode
 from d3s2.generator.compact.network import CompactGenerator
+from d3s2.generator.compact.settings import CompactFitSettings
 
 SMALLEST_TIME = 0.05  # below it the velocity loss would weigh one pixel's rounding over the picture
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How long and how fast the compact generator learns.
-
-    Args:
-        steps: optimiser steps.
-        batch: pairs a step.
-        lr: peak of the learning rate; warm-up over 100 steps, then a cosine to 0.
-        ema_decay: of the averaged weights, which are the ones that are kept.
-        drop_mask: share of pairs seen without their mask, for classifier-free guidance.
-        time_mean, time_std: of the logit of the time.
-        rare_boost: how much more often pairs with rare classes are drawn: the weight of a pair is the largest of
-            (COMMON_SHARE / share of the masks that hold c) ** rare_boost over its classes c, at least 1; 0 draws
-            evenly. Source: repeat-factor sampling (arXiv 1908.03195), where the exponent is 0.5.
-        flip: mirror half of the pairs; switch off where left and right differ in meaning.
-        checkpoint_s: seconds between checkpoints.
-    """
-
-    steps: int
-    batch: int = 16
-    lr: float = 4e-4
-    ema_decay: float = 0.999
-    drop_mask: float = 0.1
-    time_mean: float = 0.4
-    time_std: float = 1.0
-    rare_boost: float = 0.0
-    flip: bool = True
-    checkpoint_s: float = 120.0
-
-
 COMMON_SHARE = 0.1
 WARMUP_STEPS = 100
 MAX_GRADIENT_NORM = 1.0
-LOSS_MEMORY = 0.98
 MASKS_AT_ONCE = 256
 LABEL = "fit generator"
 Preview = Callable[[CompactGenerator, int], None]
@@ -74,7 +40,7 @@ Preview = Callable[[CompactGenerator, int], None]
 def fit_generator(
     model: CompactGenerator,
     pairs: PairSource,
-    settings: FitSettings,
+    settings: CompactFitSettings,
     *,
     seed: int,
     checkpoint: Path,
@@ -84,7 +50,7 @@ def fit_generator(
     preview: Preview | None = None,
     autoencoder: Autoencoder | None = None,
 ) -> tuple[CompactGenerator, float]:
-    """Fits `model` on `pairs`; returns it with the averaged weights, and the seconds that all its sittings took.
+    """Fits `model` on `pairs`; returns it with the averaged weights, and its run time over all resumes, in seconds.
 
     Args:
         model: freshly made; its weights are overwritten by the checkpoint where there is one.
@@ -104,33 +70,27 @@ def fit_generator(
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99), weight_decay=0.01)
     rate = get_cosine_schedule_with_warmup(optimiser, WARMUP_STEPS, settings.steps)
     state = Checkpoint(checkpoint, {"model": model, "ema": ema, "optimiser": optimiser, "rate": rate})
-    first, spent_s = state.load(device)
-    if first:
-        progress.say(f"{LABEL}: goes on from step {first} of {settings.steps}")
-    weights = draw_weights(pairs, model.num_classes, settings.rare_boost) if settings.rare_boost > 0 else None
-    drawn, ahead = tee(_draws(len(pairs), weights, settings, seed, first))
-    batches = pairs.batches(positions for positions, _ in ahead)
-    began = saved_at = clock.monotonic()
-    smooth_loss = None
-    with progress.task(LABEL, settings.steps, done=first) as task:
-        for step, (_, rng), batch in zip(range(first, settings.steps), drawn, batches, strict=True):
-            loss = _velocity_loss(model, batch, settings, rng, device, autocast, autoencoder)
-            value = float(loss.detach())
-            require_finite_loss(value, LABEL, step + 1, settings.lr)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-            optimiser.step()
-            rate.step()
-            ema.step(model.parameters())
-            smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
-            task.advance(note=f"loss {smooth_loss:.3f}")
-            if clock.monotonic() - saved_at > settings.checkpoint_s:
-                state.save(step + 1, spent_s + clock.monotonic() - began)
-                if preview is not None:
-                    preview(averaged(model, ema), step + 1)
-                saved_at = clock.monotonic()
-    spent_s += clock.monotonic() - began
+    training = Training(LABEL, settings.steps, settings.lr, state, settings.checkpoint_s, progress=progress)
+
+    def draws(first: int) -> Iterator[tuple[list[int], torch.Generator]]:
+        weights = draw_weights(pairs, model.num_classes, settings.rare_boost) if settings.rare_boost > 0 else None
+        return _draws(len(pairs), weights, settings, seed, first)
+
+    def learn(step: int, positions: list[int], rng: torch.Generator, batch: Pairs) -> Loss:
+        loss = _velocity_loss(model, batch, settings, rng, device, autocast, autoencoder)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        optimiser.step()
+        rate.step()
+        ema.step(model.parameters())
+        return number_later(loss)
+
+    def show(step: int) -> None:
+        if preview is not None:
+            preview(averaged(model, ema), step)
+
+    spent_s = run_steps(training, draws, pairs.batches, learn, device=device, preview=show)
     state.save(settings.steps, spent_s)
     ema.copy_to(model.parameters())
     return model.eval().requires_grad_(False), spent_s
@@ -150,14 +110,14 @@ def _holds(mask: UInt8[Tensor, "h w"], num_classes: int) -> Bool[Tensor, " c"]:
 
 
 def averaged(model: CompactGenerator, ema: EMAModel) -> CompactGenerator:
-    """A copy of the model with the averaged weights, for a look at samples."""
+    """A copy of the model with the averaged weights, for samples."""
     copy = deepcopy(model)
     ema.copy_to(copy.parameters())
     return copy.eval().requires_grad_(False)
 
 
 def _draws(
-    count: int, weights: Float[Tensor, " n"] | None, settings: FitSettings, seed: int, first: int
+    count: int, weights: Float[Tensor, " n"] | None, settings: CompactFitSettings, seed: int, first: int
 ) -> Iterator[tuple[list[int], torch.Generator]]:
     """Positions of each step's batch, and the generator that drew them, for what else the step draws."""
     for step in range(first, settings.steps):
@@ -172,7 +132,7 @@ def _draws(
 def _velocity_loss(
     model: CompactGenerator,
     batch: Pairs,
-    settings: FitSettings,
+    settings: CompactFitSettings,
     rng: torch.Generator,
     device: torch.device,
     autocast: torch.dtype | None,

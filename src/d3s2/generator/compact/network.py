@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import writing_files
-from d3s2.base.records import read_record
+from d3s2.base.formats.files import writing_files
+from d3s2.base.formats.records import read_record
 from d3s2.base.seeds import seed_for
-from d3s2.base.weights import require_finite
 from d3s2.generator.autoencoders import Autoencoder
+from d3s2.generator.compact.settings import HEAD_CHANNELS, NORM_GROUPS
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.names import HEAD_CHANNELS, NORM_GROUPS
-from d3s2.generator.parts import loading, require_all_weights
+from d3s2.hub.loading import loading, require_all_weights
+from d3s2.hub.weights import require_finite
 
 FIT_AGAIN = "get the folder again, or make one with `d3s2 fit`"
 REFINE_CHANNELS = 16

@@ -3,7 +3,7 @@
 Source: arXiv 2302.05543 (ControlNet), 2404.07987 (ControlNet++); steps as StableDiffusionControlNetPipeline takes them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,67 +12,25 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, UInt8
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError, UsageError
-from d3s2.base.revisions import Revision, commits_of
 from d3s2.base.seeds import seed_for
-from d3s2.base.weights import sha256_weights
 from d3s2.data.label_space import LabelSpace
+from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser
-from d3s2.generator.model_cards import MODEL_CARDS
-from d3s2.generator.parts import DTYPES, load_part, prepared
 from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, PALETTES, colour_condition, colour_table
-from d3s2.generator.stable_diffusion.parts import StableDiffusion, StableDiffusionSettings, load_stable_diffusion
-from d3s2.generator.stable_diffusion.prompts import PLACE, pixels_of, prompt_of, spoken
-
-
-class ControlNetSettings(StableDiffusionSettings):
-    """Settings of Stable Diffusion with a segmentation ControlNet.
-
-    Args:
-        controlnet: hub id or folder.
-        controlnet_revision: commit, tag or branch of `controlnet`, where that is a hub id.
-        controlnet_subfolder: where the ControlNet lies inside it.
-        palette: a name in `PALETTES`, or 'label-space'; None takes the one that a known checkpoint was fitted with.
-        class_names: class of the label space -> class of the palette, for names that differ.
-        shared_colours: accept classes that the palette cannot tell apart.
-        template: of the prompt; '{classes}' becomes the classes present.
-        negative_prompt: what classifier-free guidance leads away from.
-        words: class -> what the prompt says for it, where its name says little.
-        rarity: how common each class is in the data set, by train id (for example its number of masks): where not all
-            classes fit into the prompt, the rarest are kept. None goes by pixels in the mask.
-        conditioning_scale: strength of the ControlNet, 1 is as fitted.
-    """
-
-    controlnet: str
-    controlnet_revision: Revision | None = None
-    controlnet_subfolder: str | None = None
-    palette: str | None = None
-    class_names: Mapping[str, str] = {}
-    shared_colours: bool = False
-    template: str = "a photo of {classes}"
-    negative_prompt: str = ""
-    words: Mapping[str, str] = {}
-    rarity: tuple[float, ...] | None = None
-    conditioning_scale: float = Field(1.0, ge=0)
-
-    @property
-    def commits(self) -> dict[str, str]:
-        return super().commits | commits_of(controlnet=(self.controlnet, self.controlnet_revision))
-
-    @field_validator("template")
-    @classmethod
-    def _has_place(cls, template: str) -> str:
-        if PLACE not in template:
-            raise ValueError(f"Expected {PLACE} in the template, where the classes go")
-        return template
+from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
+from d3s2.generator.stable_diffusion.prompts import pixels_of, prompt_of, spoken
+from d3s2.generator.stable_diffusion.settings import ControlNetSettings
+from d3s2.hub.cards import MODEL_CARDS
+from d3s2.hub.loading import load_part
+from d3s2.hub.weights import sha256_weights
 
 
 @dataclass(frozen=True)
 class ControlNetGenerator:
-    """Stable Diffusion with a segmentation ControlNet as a `Generator`.
+    """Stable Diffusion with a segmentation ControlNet as a `LayoutToImage`.
 
     Args:
         parts: of Stable Diffusion.
@@ -175,7 +133,7 @@ def load_controlnet(settings: ControlNetSettings, space: LabelSpace, device: tor
 def controlnet_to_fit(
     settings: ControlNetSettings, space: LabelSpace, device: torch.device, seed: int | None
 ) -> ControlNetGenerator:
-    """Stable Diffusion and a ControlNet in float32 to go on from.
+    """Stable Diffusion and a ControlNet in float32 to start a fit from.
 
     Args:
         settings: name the ControlNet to start from, where there is one.
@@ -186,13 +144,22 @@ def controlnet_to_fit(
     return _assembled(settings, space, device, lambda parts: _new(parts.unet, seed))
 
 
-def palette_of(source: str) -> str:
-    """The palette that a known checkpoint was fitted with; raises UsageError for others."""
+def palette_name(settings: ControlNetSettings) -> str:
+    """The palette that is asked for, or that the ControlNet was fitted with; a new one learns the label space's own.
+
+    Raises:
+        UsageError: none is asked for, and the checkpoint is not a known one.
+    """
+    if settings.palette is not None:
+        return settings.palette
+    source = settings.controlnet
+    if source is None:
+        return OWN_PALETTE
     card = MODEL_CARDS.get(source)
     if card is not None and card.palette is not None:
         return card.palette
     raise UsageError(
-        f"generator.settings.palette is not set, and the colours that {source} was fitted with are not known: set it "
+        f"generator.palette is not set, and the colours that {source} was fitted with are not known: set it "
         f"to one of {', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's "
         "own colours."
     )
@@ -204,11 +171,10 @@ def _assembled(
     device: torch.device,
     make: Callable[[StableDiffusion], ControlNetModel],
 ) -> ControlNetGenerator:
-    palette = settings.palette or palette_of(settings.controlnet)
-    colours = colour_table(space, palette, settings.class_names, settings.shared_colours)
+    colours = colour_table(space, palette_name(settings), settings.class_names, settings.shared_colours)
     if settings.rarity is not None and len(settings.rarity) != space.num_classes:
         raise ModelError(
-            f"generator.settings.rarity has {len(settings.rarity)} numbers for {space.num_classes} classes of "
+            f"generator.rarity has {len(settings.rarity)} numbers for {space.num_classes} classes of "
             f"{space.name}; give one each."
         )
     parts = load_stable_diffusion(settings, device)
@@ -226,7 +192,7 @@ def _assembled(
 def _stored(settings: ControlNetSettings, dtype: torch.dtype) -> ControlNetModel:
     return load_part(
         ControlNetModel,
-        settings.controlnet,
+        str(settings.controlnet),
         settings.controlnet_subfolder,
         settings,
         dtype,

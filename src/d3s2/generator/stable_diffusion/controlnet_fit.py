@@ -13,11 +13,9 @@ its rows: the numbers depend on no resume and, but for the order of sums, on no 
 Source: arXiv 2302.05543 (ControlNet), 2202.00512 appendix D (v).
 """
 
-import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -30,44 +28,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d3s2.base.checkpoint import Checkpoint
 from d3s2.base.errors import ModelError, UsageError
-from d3s2.base.finite import require_finite_loss
+from d3s2.base.formats.checkpoint import Checkpoint
+from d3s2.base.machine.moving import number_later
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
+from d3s2.base.training import Loss, Training, run_steps
 from d3s2.data.pairs import Pairs, PairSource, to_unit
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, predicted
+from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings
 
 PRECISIONS: dict[torch.dtype | None, str] = {None: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
 MAX_GRADIENT_NORM = 1.0
-LOSS_MEMORY = 0.98
 LABEL = "fit controlnet"
 Preview = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class ControlNetFitSettings:
-    """How long and how fast the ControlNet learns.
-
-    Args:
-        steps: optimiser steps.
-        batch: pairs a step, over all devices.
-        accumulate: parts of its share of a batch that a device works on one after another.
-        lr: learning rate after the warm-up.
-        warmup_steps: over which it rises from 0.
-        drop_prompt: share of pairs seen with an empty prompt, for classifier-free guidance.
-        flip: mirror half of the pairs; switch off where left and right differ in meaning.
-        checkpoint_s: seconds between checkpoints.
-    """
-
-    steps: int
-    batch: int = 8
-    accumulate: int = 1
-    lr: float = 1e-5
-    warmup_steps: int = 500
-    drop_prompt: float = 0.1
-    flip: bool = True
-    checkpoint_s: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +59,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """What the networks see of pairs, and what they should answer."""
 
     noisy: Float[Tensor, "b c h w"]
@@ -106,15 +80,15 @@ def fit_controlnet(
     progress: Progress = SILENT,
     preview: Preview | None = None,
 ) -> float:
-    """Fits the ControlNet of `generator`, in place, on `pairs`; returns the seconds that all its sittings took.
+    """Fits the ControlNet of `generator`, in place, on `pairs`; returns its run time over all resumes, in s.
 
     Under `accelerate launch` or `torchrun` every process calls this and works on its share of each batch.
 
     Args:
         generator: with its ControlNet in float32 (`controlnet_to_fit`).
-        checkpoint: file that the first process writes every `checkpoint_s` seconds, read at the start, kept at the end.
+        checkpoint: file that the main process writes every `checkpoint_s` seconds, read at the start, kept at the end.
         autocast: reduced format for the two networks; the ControlNet's weights and the loss are float32.
-        preview: called by the first process with the step, after each checkpoint.
+        preview: called by the main process with the step, after each checkpoint.
 
     Raises:
         UsageError: a batch that does not divide among the devices and the parts of each.
@@ -123,25 +97,20 @@ def fit_controlnet(
     accelerator = _accelerator(generator.parts.device, autocast, settings.accumulate)
     rows = _rows(settings, accelerator.process_index, accelerator.num_processes)
     learner = _Learner(generator, settings, accelerator, checkpoint)
-    first, spent_s = learner.checkpoint.load(torch.device("cpu"))
-    if first:
-        progress.say(f"{LABEL}: goes on from step {first} of {settings.steps}")
-    drawn, ahead = tee(_draws(learner, pairs, seed, range(first, settings.steps), rows))
-    batches = pairs.batches(positions for positions, _ in ahead)
-    began = saved_at = clock.monotonic()
-    smooth_loss = None
-    with progress.task(LABEL, settings.steps, done=first) as task:
-        for step, (_, draw), batch in zip(range(first + 1, settings.steps + 1), drawn, batches, strict=True):
-            value = learner.step(batch, draw)
-            require_finite_loss(value, LABEL, step, settings.lr)
-            smooth_loss = value if smooth_loss is None else LOSS_MEMORY * smooth_loss + (1 - LOSS_MEMORY) * value
-            task.advance(note=f"loss {smooth_loss:.3f}")
-            if accelerator.is_main_process and clock.monotonic() - saved_at > settings.checkpoint_s:
-                learner.checkpoint.save(step, spent_s + clock.monotonic() - began)
-                if preview is not None:
-                    preview(step)
-                saved_at = clock.monotonic()
-    spent_s += clock.monotonic() - began
+    training = Training(
+        LABEL,
+        settings.steps,
+        settings.lr,
+        learner.checkpoint,
+        settings.checkpoint_s,
+        keeps=accelerator.is_main_process,
+        progress=progress,
+    )
+
+    def draws(first: int) -> Iterator[tuple[list[int], Draw]]:
+        return _draws(learner, pairs, seed, range(first, settings.steps), rows)
+
+    spent_s = run_steps(training, draws, pairs.batches, learner.learn, device=torch.device("cpu"), preview=preview)
     if accelerator.is_main_process:
         learner.checkpoint.save(settings.steps, spent_s)
     accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False).requires_grad_(False).eval()
@@ -181,15 +150,17 @@ TARGETS: dict[str, Callable[[DDPMScheduler, Tensor, Tensor, Tensor], Tensor]] = 
 
 
 @torch.no_grad()
-def lesson_of(generator: ControlNetGenerator, scheduler: DDPMScheduler, pairs: Pairs, draw: Draw) -> Lesson:
-    """The lesson of some pairs; condition and prompts are made as for sampling."""
+def training_batch_of(
+    generator: ControlNetGenerator, scheduler: DDPMScheduler, pairs: Pairs, draw: Draw
+) -> TrainingBatch:
+    """The training batch of some pairs; condition and prompts are made as for sampling."""
     parts = generator.parts
     images = torch.where(draw.mirrored[:, None, None, None], pairs.images.flip(-1), pairs.images)
     masks = torch.where(draw.mirrored[:, None, None], pairs.masks.flip(-1), pairs.masks)
     noise, times, dropped = (tensor.to(parts.device) for tensor in (draw.noise, draw.times, draw.dropped))
     clean = parts.encode(to_unit(images).to(parts.device))
     text, empty = parts.encode_prompts(generator.prompts(masks)), parts.encode_prompts([""])
-    return Lesson(
+    return TrainingBatch(
         noisy=scheduler.add_noise(clean, noise, times),
         times=times,
         text=torch.where(dropped[:, None, None], empty, text),
@@ -199,12 +170,12 @@ def lesson_of(generator: ControlNetGenerator, scheduler: DDPMScheduler, pairs: P
 
 
 def loss_of(
-    generator: ControlNetGenerator, controlnet: nn.Module, lesson: Lesson, autocast: AbstractContextManager[Any]
+    generator: ControlNetGenerator, controlnet: nn.Module, shown: TrainingBatch, autocast: AbstractContextManager[Any]
 ) -> Float[Tensor, ""]:
     """How far the networks are from the target, in float32."""
     with autocast:
-        output = predicted(generator.parts.unet, controlnet, lesson.noisy, lesson.times, lesson.text, lesson.condition)
-    return F.mse_loss(output.float(), lesson.target)
+        output = predicted(generator.parts.unet, controlnet, shown.noisy, shown.times, shown.text, shown.condition)
+    return F.mse_loss(output.float(), shown.target)
 
 
 class _Learner:
@@ -222,23 +193,23 @@ class _Learner:
         state = {"model": network, "optimiser": self.optimiser, "rate": self.rate, "scaler": accelerator.scaler}
         self.checkpoint = Checkpoint(path, {name: part for name, part in state.items() if part is not None})
 
-    def step(self, batch: Pairs, draw: Draw) -> float:
-        """One optimiser step on this process's share of a batch; returns its mean loss."""
-        size, value = len(batch) // self.settings.accumulate, 0.0
+    def learn(self, step: int, positions: list[int], draw: Draw, batch: Pairs) -> Loss:
+        """One optimiser step on this process's share of a batch; gives its mean loss."""
+        size, losses = len(batch) // self.settings.accumulate, []
         for start in range(0, len(batch), size):
             part = slice(start, start + size)
             pairs = Pairs(batch.images[part], batch.masks[part])
-            lesson = lesson_of(self.generator, self.scheduler, pairs, draw.rows(part))
+            shown = training_batch_of(self.generator, self.scheduler, pairs, draw.rows(part))
             with self.accelerator.accumulate(self.model):
-                loss = loss_of(self.generator, self.model, lesson, self.accelerator.autocast())
+                loss = loss_of(self.generator, self.model, shown, self.accelerator.autocast())
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
-            value += float(loss.detach()) / self.settings.accumulate
+            losses.append(loss.detach())
         self.rate.step()
-        return value
+        return number_later(torch.stack(losses).mean())
 
 
 def _accelerator(device: torch.device, autocast: torch.dtype | None, accumulate: int) -> Accelerator:
@@ -257,8 +228,8 @@ def _rows(settings: ControlNetFitSettings, process: int, num_processes: int) -> 
     parts = num_processes * settings.accumulate
     if settings.batch % parts:
         raise UsageError(
-            f"generator.tune.batch is {settings.batch}, which does not divide by {parts} "
-            f"({num_processes} processes x generator.tune.accumulate {settings.accumulate}); "
+            f"generator.fit.batch is {settings.batch}, which does not divide by {parts} "
+            f"({num_processes} processes x generator.fit.accumulate {settings.accumulate}); "
             f"set it to {max(1, round(settings.batch / parts)) * parts}."
         )
     return torch.arange(settings.batch).view(num_processes, -1)[process]

@@ -4,10 +4,10 @@ Source: arXiv 2303.14412. The prompt is the names of the classes present, in the
 than the text encoder reads at once they go in chunks, a class never over two of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
@@ -16,11 +16,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import regular_size
-from d3s2.base.tensors import MAX_FILE_BYTES, read_tensors
+from d3s2.base.formats.files import regular_size
+from d3s2.base.formats.tensors import MAX_FILE_BYTES, read_tensors
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Denoiser
-from d3s2.generator.stable_diffusion.parts import StableDiffusion, StableDiffusionSettings, load_stable_diffusion
+from d3s2.generator.layout_to_image import GeneratorKind
+from d3s2.generator.stable_diffusion.cost import sampling_cost
+from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
 from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
@@ -30,26 +32,9 @@ from d3s2.generator.stable_diffusion.rectified_attention import (
     grids_of,
     rectification_of,
 )
+from d3s2.generator.stable_diffusion.settings import FreestyleSettings
 
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
-
-
-class FreestyleSettings(StableDiffusionSettings):
-    """Settings of Stable Diffusion with rectified cross attention.
-
-    Args:
-        checkpoint: FreestyleNet's .ckpt (or the same as .safetensors), whose weights take the place of those of
-            `model`; None where `model` itself is a fitted pipeline.
-        negative_prompt: what classifier-free guidance leads away from.
-        words: class -> what the prompt says for it, where its name says little.
-        word_list: the words that FreestyleNet was fine-tuned on, those of 'ade20k' or 'cocostuff', or 'names' for the
-            class names themselves; 'auto' takes the list that is of exactly the data set's classes. `words` go first.
-    """
-
-    checkpoint: Path | None = None
-    negative_prompt: str = ""
-    words: Mapping[str, str] = {}
-    word_list: Literal["auto", "names", "ade20k", "cocostuff"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class TokenChunks:
 
 @dataclass(frozen=True)
 class FreestyleGenerator:
-    """Stable Diffusion with rectified cross attention as a `Generator`.
+    """Stable Diffusion with rectified cross attention as a `LayoutToImage`.
 
     Args:
         parts: of Stable Diffusion; the U-Net's attention processors are rectified ones.
@@ -145,7 +130,7 @@ def load_freestyle(settings: FreestyleSettings, space: LabelSpace, device: torch
     """Stable Diffusion with rectified attention; raises ModelError where weights are missing or do not fit."""
     if settings.compute.attention_slicing:
         raise ModelError(
-            "generator.settings.compute.attention_slicing: rectified attention runs on fused attention and cannot be "
+            "generator.compute.attention_slicing: rectified attention runs on fused attention and cannot be "
             "sliced; leave it out."
         )
     parts = load_stable_diffusion(settings, device)
@@ -167,9 +152,9 @@ def _listed(settings: FreestyleSettings, space: LabelSpace) -> str | None:
     missing = [name for name in space.names if name not in {**word_list(settings.word_list), **settings.words}]
     if missing:
         raise ModelError(
-            f"generator.settings.word_list: '{settings.word_list}' has no words for class '{missing[0]}' of "
-            f"{space.name} ({len(missing)} of {space.num_classes} are missing); give them in "
-            "generator.settings.words, or set word_list to names."
+            f"generator.word_list: '{settings.word_list}' has no words for class '{missing[0]}' of "
+            f"{space.name} ({len(missing)} of {space.num_classes} are missing); give them in generator.words, or set "
+            "word_list to names."
         )
     return settings.word_list
 
@@ -179,7 +164,7 @@ def _tokens_of(text: str, parts: StableDiffusion) -> tuple[int, ...]:
     if len(tokens) > parts.max_tokens - 2:
         raise ModelError(
             f"Class '{text[:40]}...' takes {len(tokens)} tokens, the text encoder reads {parts.max_tokens - 2} at "
-            "once; give it a shorter name in generator.settings.words."
+            "once; give it a shorter name in generator.words."
         )
     return tokens
 
@@ -211,7 +196,7 @@ def _take_weights(parts: StableDiffusion, path: Path) -> None:
     except (RuntimeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(
             f"{path}: these weights do not fit the model that they should go into "
-            f"({' '.join(str(error).split())[:160]}); set generator.settings.model to the Stable Diffusion that they "
+            f"({' '.join(str(error).split())[:160]}); set generator.model to the Stable Diffusion that they "
             "were fitted from (1.4 for FreestyleNet's)."
         ) from None
 
@@ -236,3 +221,6 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise ModelError(f"{path}: holds no weights by name, expected a state_dict; get the file again.")
     return weights
+
+
+FREESTYLE = GeneratorKind(settings=FreestyleSettings, load=load_freestyle, cost=sampling_cost)

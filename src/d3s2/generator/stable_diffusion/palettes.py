@@ -86,7 +86,7 @@ def _checked(space: LabelSpace, class_names: Mapping[str, str]) -> Mapping[str, 
         if name not in space.names:
             hint = nearest(name, space.names)
             suggestion = f" Did you mean '{hint}'?" if hint else ""
-            raise ModelError(f"generator.settings.class_names: '{name}' is no class of {space.name}.{suggestion}")
+            raise ModelError(f"generator.class_names: '{name}' is no class of {space.name}.{suggestion}")
     return class_names
 
 
@@ -101,7 +101,7 @@ def _matched(space: LabelSpace, palette: str, class_names: Mapping[str, str]) ->
         example = f" (for example '{missing[0]}': '{hint}')" if hint else ""
         raise ModelError(
             f"Palette '{palette}' has no colour for {len(missing)} of {space.num_classes} classes of {space.name}: "
-            f"{shown}{more}; map them in generator.settings.class_names{example}, or take a model "
+            f"{shown}{more}; map them in generator.class_names{example}, or take a model "
             "fitted on these classes."
         )
     return [colour for colour in found if colour is not None]
@@ -115,5 +115,5 @@ def _require_distinct(space: LabelSpace, palette: str, table: UInt8[np.ndarray, 
             raise ModelError(
                 f"Palette '{palette}' gives classes '{other}' and '{name}' of {space.name} one colour "
                 f"({red}, {green}, {blue}), so a ControlNet cannot tell them apart by it; set "
-                "generator.settings.shared_colours to true to accept that (the prompt still names both)."
+                "generator.shared_colours to true to accept that (the prompt still names both)."
             )

@@ -9,7 +9,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import (
@@ -25,45 +25,18 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.errors import ModelError
-from d3s2.base.revisions import Revision, commits_of
-from d3s2.base.weights import sha256_weights
 from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
+from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.parts import DTYPES, ComputeSettings, SourceSettings, load_files, load_part, prepared
+from d3s2.generator.stable_diffusion.settings import StableDiffusionSettings
+from d3s2.hub.loading import load_files, load_part
+from d3s2.hub.weights import sha256_weights
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x, time) -> raw output of the diffusion network, its conditions bound inside; x holds the batch once, or twice
 (unconditional, conditional)."""
 
 SCHEDULES: dict[str, Any] = {"ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
-
-
-class StableDiffusionSettings(SourceSettings):
-    """Settings of every generator on Stable Diffusion.
-
-    Args:
-        model: hub id or folder of a Stable Diffusion 1.x or 2.x pipeline.
-        revision: commit, tag or branch of `model`, where that is a hub id; None is its main branch.
-        tiny_decoder: hub id or folder of an AutoencoderTiny, which decodes for guidance; the full autoencoder still
-            decodes the final image. The full one's decode and its gradient cost more than the diffusion network.
-        tiny_decoder_revision: of `tiny_decoder`, as `revision`.
-        schedule: how steps are spaced over the noise levels; 'dpm-solver' goes with that sampler.
-        compute: how the networks run.
-    """
-
-    model: str
-    revision: Revision | None = None
-    tiny_decoder: str | None = None
-    tiny_decoder_revision: Revision | None = None
-    schedule: Literal["ddim", "dpm-solver"] = "ddim"
-    compute: ComputeSettings = ComputeSettings()
-
-    @property
-    def commits(self) -> dict[str, str]:
-        """Part -> commit of the hub's repository that it came from, for a manifest."""
-        return commits_of(
-            model=(self.model, self.revision), tiny_decoder=(self.tiny_decoder, self.tiny_decoder_revision)
-        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +139,7 @@ def clean_of(
 
 def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.device) -> StableDiffusion:
     """The parts in `settings.model`; raises ModelError where one is missing or they do not fit together."""
-    compute, dtype, revision = settings.compute, DTYPES[settings.compute.dtype], settings.revision
+    compute, dtype, revision = settings.compute, DTYPES[settings.compute.dtype], settings.model_revision
     unet = load_part(UNet2DConditionModel, settings.model, "unet", settings, dtype, revision)
     if unet.config.addition_embed_type is not None:
         raise ModelError(f"{settings.model}: is of the SDXL family; use Stable Diffusion 1.x or 2.x.")

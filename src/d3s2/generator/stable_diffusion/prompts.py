@@ -16,8 +16,8 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
+from d3s2.generator.stable_diffusion.settings import CLASSES_PLACE
 
-PLACE = "{classes}"
 WORD_LISTS = ("ade20k", "cocostuff")
 CountTokens = Callable[[str], int]
 
@@ -72,11 +72,11 @@ def prompt_of(
     """
 
     def filled(kept: Sequence[int]) -> str:
-        return template.replace(PLACE, ", ".join(words[train] for train in sorted(kept)))
+        return template.replace(CLASSES_PLACE, ", ".join(words[train] for train in sorted(kept)))
 
     if count_tokens(filled([])) > max_tokens:
         raise ModelError(
-            f"generator.settings.template alone takes {count_tokens(filled([]))} tokens, the text encoder reads "
+            f"generator.template alone takes {count_tokens(filled([]))} tokens, the text encoder reads "
             f"{max_tokens}; shorten it."
         )
     if count_tokens(filled([*present])) <= max_tokens:

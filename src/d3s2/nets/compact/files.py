@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
-from d3s2.base.files import write_json, writing
+from d3s2.base.formats.files import write_json, writing
+from d3s2.base.formats.records import read_record
 from d3s2.base.names import choose
-from d3s2.base.records import read_record
-from d3s2.base.weights import require_finite
+from d3s2.hub.loading import CONFIG_NAME, load_weights, require_all_weights
+from d3s2.hub.weights import require_finite
 from d3s2.nets.compact.unet import NUM_LEVELS, CompactUNet
-from d3s2.nets.hub import CONFIG_NAME, load_weights
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.segmenter import Segmentation
@@ -89,7 +89,7 @@ class CompactView(nn.Module):
 
 
 def read_compact(folder: Path) -> tuple[CompactUNet, list[str]]:
-    """A compact U-Net in float32 and its class names; raises ModelError where the folder is not whole."""
+    """A compact U-Net in float32 and its class names; raises ModelError where the folder is incomplete."""
     shape = read_record(folder / CONFIG_NAME, ShapeRecord, TRAIN_AGAIN, ModelError)
     names = read_record(folder / CLASSES_NAME, ClassesRecord, TRAIN_AGAIN, ModelError).class_names
     if len(names) != shape.num_classes:
@@ -97,9 +97,7 @@ def read_compact(folder: Path) -> tuple[CompactUNet, list[str]]:
             f"{folder}: {CLASSES_NAME} names {len(names)} classes, the network has {shape.num_classes}; {TRAIN_AGAIN}."
         )
     net, info = load_weights(CompactUNet, folder, allow_pickle=False, torch_dtype=torch.float32)
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(f"{folder}: {len(missing)} weights are missing ({missing[0]}, ...); {TRAIN_AGAIN}.")
+    require_all_weights(info, folder, advice=TRAIN_AGAIN)
     require_finite(net, folder, TRAIN_AGAIN)
     return net, list(names)
 

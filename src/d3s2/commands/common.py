@@ -1,0 +1,61 @@
+"""What the commands share: their options, the run that they work on, and how they print."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from d3s2.base.machine.signals import unwinding
+from d3s2.pipeline.config import RunConfig
+from d3s2.recipes import load_run
+
+if TYPE_CHECKING:
+    from d3s2.pipeline.run import Run
+
+Recipe = Annotated[str, typer.Argument(help="Name of a recipe (scenes, camvid, ccp ...) or path of a run.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes of the config, for example select.ratio=0.05 data.root=DIR.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: the best there is.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the run; default: the recipe's.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan: items, steps, estimated time, disk.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object on standard output.")]
+
+
+@contextmanager
+def opened_run(config: RunConfig, out: Path, device: str | None, joined: bool = False) -> "Iterator[Run]":
+    """The run in the folder `out`, locked for this process; the main process alone reports on standard error."""
+    from d3s2.api import opened
+    from d3s2.base.machine.runtime import is_first_process
+    from d3s2.base.progress import SILENT
+    from d3s2.terminal import progress_for_people
+
+    progress = progress_for_people() if is_first_process() else SILENT
+    with unwinding(), opened(config, out, (), device, progress, joined=joined) as run:
+        yield run
+
+
+def config_of(recipe: str, overrides: list[str] | None, seed: int | None) -> RunConfig:
+    """The config that a command was asked for."""
+    return load_run(recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
+
+
+def called() -> str:
+    """This very command, for the record of what it made."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def print_text(text: str) -> None:
+    """An outcome, on standard output."""
+    print(text)  # noqa: T201
+
+
+def print_json(content: Any) -> None:
+    """An outcome as one JSON object."""
+    print_text(json.dumps(content, indent=2, sort_keys=True, default=str))

@@ -1,0 +1,142 @@
+"""The commands that take a whole run from data to page."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from d3s2.base.machine.signals import unwinding
+from d3s2.commands.common import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Overrides,
+    Recipe,
+    Seed,
+    called,
+    config_of,
+    opened_run,
+    print_json,
+    print_text,
+)
+from d3s2.pipeline.variants import AXES, plan_variants
+
+
+def demo(
+    out: Out = Path("runs/demo"),
+    fit: Annotated[bool, typer.Option("--fit", help="Fit teacher and generator anew (about half an hour).")] = False,
+    device: Device = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """The whole method offline on `scenes`: minutes on two cores, ends with a page to look at."""
+    overrides = ["teacher.source=null", "generator.model=null"] if fit else []
+    _work("scenes", overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
+
+
+def distill(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    device: Device = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Census, select, fit or load, synthesize: makes the distilled set."""
+    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",))
+
+
+def evaluate_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    device: Device = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Students on random / balanced / distilled / all real; distils first where that is not done."""
+    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
+
+
+def ablate_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/ablation"),
+    axis: Annotated[
+        list[str] | None, typer.Option(help=f"What to vary: {', '.join(AXES)}; may be repeated. Default: parts.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="A free axis, for example synthesize.steps=12,24; may be repeated.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="What students are scored on: choose on val, report on test.")] = "val",
+    device: Device = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
+    config = config_of(recipe, overrides, seed)
+    variants = plan_variants(config, axis or (), vary or ())
+    from d3s2.base.formats.files import locked
+    from d3s2.base.machine.runtime import pick_device, within_cores
+    from d3s2.pipeline.ablate import Grid, ablate
+    from d3s2.planning.ablation_plan import plan_ablation
+    from d3s2.report.ablation import ablation_table
+    from d3s2.report.tables import to_markdown
+    from d3s2.terminal import progress_for_people
+
+    grid, chosen = Grid(config, variants, split), pick_device(device)
+    if dry_run:
+        plan = plan_ablation(grid, chosen)
+        print_json(asdict(plan)) if as_json else print_text(plan.as_text())
+        return
+    progress = progress_for_people()
+    with unwinding(), locked(out), within_cores(progress):
+        found = ablate(grid, out, chosen, progress, called())
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_text(f"{to_markdown(ablation_table(found))}\nThe tables are {out}/ablation-{split}.*")
+
+
+def _work(
+    recipe: str,
+    overrides: list[str] | None,
+    out: Path,
+    device: str | None,
+    seed: int | None,
+    dry_run: bool,
+    as_json: bool,
+    parts: tuple[str, ...],
+) -> None:
+    config = config_of(recipe, overrides, seed)
+    from d3s2.base.machine.runtime import pick_device, stopwatch
+    from d3s2.pipeline.distill import distill_run
+    from d3s2.pipeline.evaluate import evaluate
+    from d3s2.pipeline.report import write_report
+    from d3s2.planning.plan import make_plan
+    from d3s2.report.tables import results_table, to_markdown
+
+    if dry_run:
+        plan = make_plan(config, pick_device(device), parts)
+        print_json(asdict(plan)) if as_json else print_text(plan.as_text())
+        return
+    with opened_run(config, out, device) as run, stopwatch() as watch:
+        results = None
+        if "evaluate" in parts:
+            results = evaluate(run, called())
+        else:
+            distill_run(run)
+        page = write_report(run.folder, run.device, run.progress)
+    if as_json:
+        table = asdict(results) if results is not None else None
+        print_json({"folder": str(out), "page": str(page), "wall_s": round(watch.wall_s, 1), "results": table})
+        return
+    if results is not None:
+        print_text(to_markdown(results_table(results)))
+    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}")

@@ -1,0 +1,113 @@
+"""The commands that take one step of a run."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from d3s2.base.machine.signals import unwinding
+from d3s2.commands.common import (
+    AsJson,
+    Device,
+    DryRun,
+    Out,
+    Overrides,
+    Recipe,
+    Seed,
+    config_of,
+    opened_run,
+    print_json,
+    print_text,
+)
+
+
+def census_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    as_json: AsJson = False,
+) -> None:
+    """Counts the pixels of each class in each mask."""
+    with opened_run(config_of(recipe, overrides, None), out, None) as run:
+        census = run.count_masks()
+    counts = dict(zip(census.class_names, (int(count) for count in census.images_per_class), strict=True))
+    if as_json:
+        print_json({"masks": len(census.ids), "masks_per_class": counts})
+        return
+    for name, count in sorted(counts.items(), key=lambda pair: -pair[1]):
+        print_text(f"{name:<24} {count:>8} masks  {100 * count / len(census.ids):6.2f} %")
+
+
+def select_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    seed: Seed = None,
+    show: Annotated[bool, typer.Option("--explain", help="For each mask the class it was taken for.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Chooses the masks."""
+    config = config_of(recipe, overrides, seed)
+    from d3s2.pipeline.select import select
+    from d3s2.selection.picks import explain
+
+    with opened_run(config, out, None) as run:
+        selection = select(run)
+    if as_json:
+        print_json(asdict(selection))
+    elif show:
+        print_text(explain(selection))
+    else:
+        print_text("\n".join(selection.ids))
+
+
+def fit_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    device: Device = None,
+    seed: Seed = None,
+    half: Annotated[bool, typer.Option("--half", help="Store weights in float16, as shipped weights are.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
+    config = config_of(recipe, overrides, seed)
+    from d3s2.base.machine.runtime import is_first_process, pick_device
+    from d3s2.pipeline.fitting.fit import fit_everything
+    from d3s2.planning.plan import make_plan
+
+    if dry_run:
+        print_text(make_plan(config, pick_device(device), ("fit",)).as_text())
+        return
+    with opened_run(config, out, device, joined=True) as run:
+        fit_everything(run, half=half)
+    if is_first_process():
+        print_text(f"Models are in {run.models}")
+
+
+def synthesize_command(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Out = Path("runs/run"),
+    device: Device = None,
+    seed: Seed = None,
+) -> None:
+    """Makes the images for the chosen masks."""
+    config = config_of(recipe, overrides, seed)
+    from d3s2.pipeline.distill import distill_run
+
+    with opened_run(config, out, device) as run:
+        distill_run(run)
+    print_text(f"The distilled set is in {out}")
+
+
+def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:
+    """Writes the page again, from what is on disk."""
+    from d3s2.base.machine.runtime import pick_device
+    from d3s2.pipeline.report import write_report
+    from d3s2.terminal import progress_for_people
+
+    with unwinding():
+        page = write_report(folder, pick_device(device), progress_for_people())
+    print_text(f"The page is {page}")

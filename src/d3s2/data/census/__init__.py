@@ -1,0 +1,1 @@
+"""The census: pixels of each class in each mask, counted once and kept."""

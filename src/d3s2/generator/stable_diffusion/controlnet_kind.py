@@ -1,0 +1,67 @@
+"""Stable Diffusion with a ControlNet as a kind: how it is loaded, fine-tuned, and counted for a plan."""
+
+from pathlib import Path
+
+from accelerate import PartialState
+
+from d3s2.base.formats.files import writing_files
+from d3s2.generator.layout_to_image import FitTask, Fitted, GeneratorKind, SamplingCost
+from d3s2.generator.stable_diffusion.controlnet import controlnet_to_fit, load_controlnet, palette_name
+from d3s2.generator.stable_diffusion.controlnet_fit import fit_controlnet
+from d3s2.generator.stable_diffusion.cost import sampling_cost
+from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings, ControlNetSettings
+from d3s2.hub.revisions import commit_of
+
+CHECKPOINT = "checkpoint.pt"
+CONTROLNET_TFLOP = 0.283
+"""A forward pass at 512 x 512 px. Source: as `UNET_TFLOP`."""
+
+
+def fit_tuned(settings: ControlNetSettings, task: FitTask) -> Fitted:
+    """Fine-tunes the ControlNet, or a new one; every process of a group takes its part."""
+    fit = settings.fit or ControlNetFitSettings()
+    start = settings.controlnet
+    generator = controlnet_to_fit(settings, task.space, task.device, task.seed if start is None else None)
+    begun_from = generator.as_record()["weights_sha256"]
+
+    def preview(step: int) -> None:
+        task.preview(generator, step)
+
+    wall_s = fit_controlnet(
+        generator,
+        task.pairs,
+        fit,
+        seed=task.seed,
+        checkpoint=task.folder / CHECKPOINT,
+        autocast=task.autocast,
+        progress=task.progress,
+        preview=preview,
+    )
+    if PartialState().is_main_process:
+        preview(fit.steps)
+        with writing_files(task.folder, last="config.json") as scratch:
+            (generator.controlnet.half() if task.half else generator.controlnet).save_pretrained(scratch)
+    commit = None if start is None else commit_of(start, settings.controlnet_revision)
+    begun = {"started_from": start, "started_from_commit": commit, "weights_sha256_before": begun_from}
+    return Fitted(wall_s, begun)
+
+
+def fitted(settings: ControlNetSettings, folder: Path) -> ControlNetSettings:
+    """What loads the one that was fine-tuned into a folder; it keeps the colours that it was fitted with."""
+    where = {"controlnet": str(folder), "controlnet_subfolder": None, "controlnet_revision": None}
+    return settings.model_copy(update={**where, "palette": palette_name(settings)})
+
+
+def cost(settings: ControlNetSettings, size_px: tuple[int, int]) -> SamplingCost:
+    """A step and a decode."""
+    return sampling_cost(settings, size_px, CONTROLNET_TFLOP)
+
+
+CONTROLNET = GeneratorKind(
+    settings=ControlNetSettings,
+    load=load_controlnet,
+    fit=fit_tuned,
+    fitted=fitted,
+    many_processes=True,
+    cost=cost,
+)

@@ -1,0 +1,155 @@
+"""What is known of published models: id, licence, size, and how to get them to an offline machine."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import try_to_load_from_cache
+
+Use = Literal["generator", "segmentation"]
+"""What a model is read for: as a part of a generator, or as teacher, backbone or student."""
+
+NETWORK_FILES = ("*.json", "*.safetensors")
+"""Patterns of what a segmentation network is read from."""
+CONTROLNET_FILES = ("config.json", "diffusion_pytorch_model.*")
+PIPELINE_FILES = (
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/*",
+    "scheduler/*",
+)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A published model.
+
+    Args:
+        model_id: on the Hugging Face hub.
+        part: what it is; of a segmentation network also the data set whose classes it knows.
+        licence: as its page states it.
+        download_mb: of the files that are read, in float32: of segmentation networks 4 bytes a parameter, counted on
+            the architecture; of parts of generators rounded.
+        use: what it is read for.
+        files: patterns of those files, for a download without the rest of the repository; a config comes first.
+        palette: colours of a ControlNet's condition, a name in `PALETTES`; None where it has none.
+        tflop: of one forward pass at 512 x 512 px, two operations a multiply-add, counted by torch.utils.flop_counter;
+            of Swin-L, ResNet-50 and UPerNet the papers' figures (arXiv 2112.01527, 2107.06278, 2103.14030), doubled and
+            brought to this size. None for a backbone and for parts of generators.
+    """
+
+    model_id: str
+    part: str
+    licence: str
+    download_mb: int
+    use: Use = "segmentation"
+    files: tuple[str, ...] = NETWORK_FILES
+    palette: str | None = None
+    tflop: float | None = None
+
+    @property
+    def download_gib(self) -> float:
+        """The same in GiB, rounded to a hundredth."""
+        return round(self.download_mb * 1e6 / 2**30, 2)
+
+    @property
+    def how_to_get(self) -> str:
+        """The command that downloads it into a folder, to be run where there is a network."""
+        return _how_to_get(self.model_id, self.files)
+
+
+OPENRAIL_M = "CreativeML OpenRAIL-M"
+META = "other: see its page (weights of Mask2Former and MaskFormer)"
+NVIDIA = "other: NVIDIA Source Code License for SegFormer, no commercial use"
+REWARD_FOLDER = "checkpoints/ade20k_reward-model-UperNet-R50/checkpoint-5000/controlnet"
+
+
+def _diffusion(model_id: str, part: str) -> ModelCard:
+    return ModelCard(model_id, part, OPENRAIL_M, 4295, "generator", PIPELINE_FILES)
+
+
+def _controlnet(
+    model_id: str,
+    part: str,
+    licence: str = "OpenRAIL",
+    files: tuple[str, ...] = CONTROLNET_FILES,
+    palette: str = "ade20k",
+) -> ModelCard:
+    return ModelCard(model_id, part, licence, 1503, "generator", files, palette)
+
+
+def _network(model_id: str, part: str, licence: str, download_mb: int, tflop: float | None = None) -> ModelCard:
+    return ModelCard(model_id, part, licence, download_mb, tflop=tflop)
+
+
+MODEL_CARDS: dict[str, ModelCard] = {
+    card.model_id: card
+    for card in (
+        _diffusion("stable-diffusion-v1-5/stable-diffusion-v1-5", "Stable Diffusion 1.5"),
+        _diffusion("CompVis/stable-diffusion-v1-4", "Stable Diffusion 1.4"),
+        _controlnet("lllyasviel/control_v11p_sd15_seg", "ControlNet 1.1 for segmentation"),
+        _controlnet("lllyasviel/sd-controlnet-seg", "ControlNet 1.0 for segmentation"),
+        _controlnet(
+            "limingcv/reward_controlnet",
+            "ControlNet++ for segmentation",
+            "MIT",
+            (f"{REWARD_FOLDER}/*",),
+            "controlnet-plus-plus-ade20k",
+        ),
+        ModelCard(
+            "madebyollin/taesd",
+            "a tiny autoencoder for Stable Diffusion 1.x and 2.x",
+            "MIT",
+            21,
+            "generator",
+            ("config.json", "diffusion_pytorch_model.safetensors"),
+        ),
+        _network("facebook/mask2former-swin-tiny-ade-semantic", "Mask2Former Swin-T, ADE20K", META, 190, 0.146),
+        _network("facebook/mask2former-swin-small-ade-semantic", "Mask2Former Swin-S, ADE20K", META, 275, 0.195),
+        _network("facebook/mask2former-swin-large-ade-semantic", "Mask2Former Swin-L, ADE20K", META, 862, 0.516),
+        _network("facebook/maskformer-resnet50-coco-stuff", "MaskFormer ResNet-50, COCO-Stuff", META, 165, 0.106),
+        _network("nvidia/segformer-b0-finetuned-ade-512-512", "SegFormer B0, ADE20K", NVIDIA, 15, 0.017),
+        _network("nvidia/segformer-b4-finetuned-ade-512-512", "SegFormer B4, ADE20K", NVIDIA, 256, 0.191),
+        _network("openmmlab/upernet-swin-tiny", "UPerNet Swin-T, ADE20K", "MIT", 240, 0.476),
+        _network("openmmlab/upernet-swin-small", "UPerNet Swin-S, ADE20K", "MIT", 325, 0.519),
+        _network("openmmlab/upernet-convnext-tiny", "UPerNet ConvNeXt-T, ADE20K", "MIT", 241, 0.471),
+        _network("microsoft/swin-tiny-patch4-window7-224", "Swin-T backbone, ImageNet", "Apache-2.0", 113),
+        _network("microsoft/swin-small-patch4-window7-224", "Swin-S backbone, ImageNet", "Apache-2.0", 198),
+        _network("facebook/convnext-tiny-224", "ConvNeXt-T backbone, ImageNet", "Apache-2.0", 114),
+        _network("nvidia/mit-b0", "SegFormer B0 backbone, ImageNet", NVIDIA, 14),
+    )
+}
+"""The models that recipes and docs name, by id."""
+
+
+def cards_for(use: Use) -> dict[str, ModelCard]:
+    """Those that are read for one use, by id."""
+    return {model_id: card for model_id, card in MODEL_CARDS.items() if card.use == use}
+
+
+def is_cached(card: ModelCard, cache: Path | None = None) -> bool:
+    """Whether the model is in the Hugging Face cache of this machine (or in `cache`)."""
+    config = re.sub(r"\*(\.json)?$", "config.json", card.files[0])
+    return isinstance(try_to_load_from_cache(card.model_id, config, cache_dir=cache), str)
+
+
+def describe(model_id: str) -> str:
+    """For messages, in brackets: what a published model is, its licence and size; empty where nothing is known."""
+    card = MODEL_CARDS.get(model_id)
+    return f" ({card.part}; licence {card.licence}; about {card.download_mb} MB)" if card else ""
+
+
+def how_to_get(model_id: str) -> str:
+    """The command that downloads any network into a folder."""
+    card = MODEL_CARDS.get(model_id)
+    return card.how_to_get if card else _how_to_get(model_id, NETWORK_FILES)
+
+
+def _how_to_get(model_id: str, files: tuple[str, ...]) -> str:
+    include = "".join(f" --include '{pattern}'" for pattern in files)
+    return f"hf download {model_id}{include} --local-dir {model_id.rpartition('/')[2]}"

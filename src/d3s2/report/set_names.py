@@ -1,0 +1,106 @@
+"""The name of a set in an evaluation: parts joined by '+', each with '-soft' behind it or not.
+
+set   =  part { "+" part }
+part  =  chosen [ "@" made ] | made
+chosen  =  "random" | "balanced" | "all" | a selection method
+made  =  distilled [ "-soft" ]
+distilled  =  "distilled" | "distilled-unguided" | the path of a distilled set's folder, with a "/" in it
+
+An '@' behind a "/" belongs to the path. Any text is read, since tables show what others named; which selection methods
+there are, and which parts go together, is checked where sets are asked for (`evaluation.set_names`).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+RANDOM, BALANCED, ALL = "random", "balanced", "all"
+GUIDED, UNGUIDED = "distilled", "distilled-unguided"
+HERE = (GUIDED, UNGUIDED)
+JOINT, AT, SOFT_END = "+", "@", "-soft"
+
+SETS = {
+    RANDOM: "random real",
+    BALANCED: "balanced real",
+    UNGUIDED: "distilled, unguided",
+    GUIDED: "distilled",
+    ALL: "all real",
+}
+"""Names of sets in the order of tables, and what readers are shown."""
+
+
+@dataclass(frozen=True)
+class SetPart:
+    """One part of a set.
+
+    Args:
+        source: 'random', 'balanced', a selection method, 'all', 'distilled', 'distilled-unguided', or a path.
+        soft: whether students learn from its soft labels too.
+        like: the made part whose bytes a chosen one takes; None takes the run's budget of masks.
+    """
+
+    source: str
+    soft: bool = False
+    like: "SetPart | None" = None
+
+    @property
+    def text(self) -> str:
+        """The part as it is written."""
+        return f"{self.source}{SOFT_END if self.soft else ''}" + (f"{AT}{self.like.text}" if self.like else "")
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is a folder that another run made."""
+        return "/" in self.source
+
+    @property
+    def is_real(self) -> bool:
+        """Whether its pairs are those of the training split."""
+        return not self.is_elsewhere and self.source not in HERE
+
+    @property
+    def made(self) -> str | None:
+        """The distilled set without which this part does not exist; None where it needs none."""
+        part = self.like or self
+        return None if part.is_real else part.source
+
+    @property
+    def title(self) -> str:
+        """What readers are shown."""
+        own = SETS.get(self.source, self.source) + (", soft labels" if self.soft else "")
+        return own if self.like is None else f"{own} at the bytes of {self.like.title}"
+
+
+@dataclass(frozen=True)
+class SetName:
+    """The name of a set, read.
+
+    Args:
+        text: as it was given.
+        parts: in their order, one at least.
+    """
+
+    text: str
+    parts: tuple[SetPart, ...]
+
+    @property
+    def title(self) -> str:
+        """What readers are shown, for example 'balanced real + distilled, soft labels'."""
+        return f" {JOINT} ".join(part.title for part in self.parts)
+
+
+@lru_cache(maxsize=1024)
+def parse_name(text: str) -> SetName:
+    """The name of a set; any text is one."""
+    return SetName(text, tuple(_parse_part(part.strip()) for part in text.split(JOINT)))
+
+
+def set_title(text: str) -> str:
+    """What readers are shown for the name of a set."""
+    return parse_name(text).title
+
+
+def _parse_part(text: str) -> SetPart:
+    chosen, at, made = text.partition(AT)
+    if at and "/" not in chosen:
+        return SetPart(chosen, like=_parse_part(made))
+    return SetPart(text.removesuffix(SOFT_END), text.endswith(SOFT_END))
