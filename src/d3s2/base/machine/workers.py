@@ -57,7 +57,8 @@ def spawned_pool(count: int, begin: Callable[..., None] | None = None, *args: An
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin, initargs=(begin, *args))
     try:
         with signals_held(signal.SIGINT, signal.SIGTERM):
-            pool.submit(int)  # the first task starts all processes
+            for _ in range(count):  # a task that finds no idle process starts one
+                pool.submit(int)
         yield pool
     except BaseException:  # or the pool would wait for what is in work, and begin what is not
         pool.shutdown(wait=False, cancel_futures=True)
