@@ -27,7 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 from d3s2.base import errors
 from d3s2.base.errors import WorkError
 from d3s2.base.machine.runtime import num_launched
-from d3s2.base.machine.workers import end_with_parent
+from d3s2.base.machine.workers import end_with_parent, signals_held
 
 LAUNCHER_LOGS = ("torch.distributed.elastic", "torch.multiprocessing.spawn")
 PARTNERS_WAIT = timedelta(minutes=10)
@@ -54,13 +54,12 @@ def run_together(function: Callable[..., T], *args: object, num_processes: int, 
     # In a thread, because in the main one the launcher would put handlers of its own on signals.
     launcher = Thread(target=_launch, args=(returned, function, args, num_processes), name="launch", daemon=True)
     with _launcher_silent():
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        launcher.start()
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with signals_held(signal.SIGINT, signal.SIGTERM):
+                launcher.start()
             wait([returned])  # a join that is interrupted takes the thread for ended (Python 3.11)
         except BaseException:
-            while not returned.done():  # it may just be starting them
+            while launcher.ident and not returned.done():  # it may just be starting them
                 for process in set(active_children()) - others:
                     process.terminate()
                 wait([returned], timeout=0.1)
