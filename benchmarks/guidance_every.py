@@ -25,7 +25,7 @@ from d3s2.base.machine.runtime import pick_device
 from d3s2.data.pairs import load_masks
 from d3s2.pipeline.fitting.fit import Models, fit_models
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.select import select
+from d3s2.pipeline.select import select_run
 from d3s2.recipes import load_run
 from d3s2.synthesis.guided import guided_sample, item_noise
 from d3s2.synthesis.items import SampledItem
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="d3s2-every-") as scratch:
         run = run_of(args, Path(scratch), device)
         models = fit_models(run)
-        ids = select(run).ids
+        ids = select_run(run).ids
     unguided, seconds = drawn(run, models, ids, guided=False)
     variants = {"unguided": told(unguided, unguided, seconds, seconds)}
     for name, words in VARIANTS.items():

@@ -20,12 +20,12 @@ from PIL import Image
 
 from d3s2.base.formats.files import read_json, write_json, write_text
 from d3s2.base.formats.records import record_from
-from d3s2.report.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.report.comparisons import budget_figure
-from d3s2.report.older_results import current_row
-from d3s2.report.records import SetResult
-from d3s2.report.set_names import set_title
 from d3s2.report.tables import measured
+from d3s2.results.ablation import REFERENCE, Ablation, AblationRow
+from d3s2.results.older_results import current_row
+from d3s2.results.records import SetResult
+from d3s2.set_names import set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"

@@ -19,7 +19,7 @@ from side_by_side import parser_for, tell
 
 from d3s2.base.formats.files import sha256_text
 from d3s2.base.machine.runtime import pick_device
-from d3s2.data.pairs import to_unit
+from d3s2.base.pixels import to_unit
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.fitting.fit import fit_teacher
 from d3s2.pipeline.run import Run, read_config

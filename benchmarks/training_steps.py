@@ -32,10 +32,11 @@ from torch import Tensor
 
 from d3s2.base.machine.moving import to_device
 from d3s2.base.machine.runtime import pick_device
+from d3s2.base.pixels import to_unit
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.files.image_files import png_bytes, read_image, read_mask
 from d3s2.data.known.scenes import SPACE, Scenes
-from d3s2.data.pairs import FilePairs, Pairs, in_order, load_pairs, to_unit
+from d3s2.data.pairs import FilePairs, Pairs, in_order, load_pairs
 from d3s2.nets.fresh import new_segmenter
 from d3s2.student.augment import Variation, augment, draw_variation
 from d3s2.student.settings import AugmentationSettings

@@ -8,8 +8,8 @@ number an item, lower is better, differentiable by `seen`.
 
 from torch import Tensor
 
-from d3s2.nets.segmenter import Segmentation
-from d3s2.teacher.bank import FeatureBank
+from d3s2.nets import Segmentation
+from d3s2.teacher import FeatureBank
 
 
 def edges(seen: Segmentation, masks: Tensor, bank: FeatureBank) -> Tensor:

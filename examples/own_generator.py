@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from d3s2.generator.layout_to_image import GeneratorKind
-from d3s2.generator.settings import LayoutToImageSettings
+from d3s2.generator import GeneratorKind, LayoutToImageSettings
 
 
 class Settings(LayoutToImageSettings):

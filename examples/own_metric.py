@@ -6,7 +6,7 @@ A metric is a function of what a student got right and wrong over the test split
 nothing counts. It follows from counts that are kept: a metric more trains no student anew.
 """
 
-from d3s2.metrics.metric import Counts
+from d3s2.metrics import Counts
 
 
 def classes_seen(counts: Counts) -> float | None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from d3s2.base.finite import not_finite
-from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.synthesis.rules import LatentEnergy, Pulled, own_update, stepped
-from d3s2.synthesis.settings import GuidanceSettings
+from d3s2.generator import Denoiser, Level
+from d3s2.synthesis import GuidanceSettings, LatentEnergy, Pulled, own_update, stepped
 
 
 def signs(denoiser: Denoiser, energy: LatentEnergy, x: Tensor, level: Level, how: GuidanceSettings) -> Pulled:

@@ -8,7 +8,7 @@ A method offers masks, by their position in tie order, until the shortlist is fu
 
 import numpy as np
 
-from d3s2.selection.shortlist import Shortlist
+from d3s2.selection import Shortlist
 
 
 def most_classes(shortlist: Shortlist) -> None:

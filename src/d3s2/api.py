@@ -11,16 +11,11 @@ from d3s2.base.formats.files import locked
 from d3s2.base.machine.launch import meeting
 from d3s2.base.machine.runtime import is_first_process, pick_device, within_cores
 from d3s2.base.progress import SILENT, Progress
-from d3s2.pipeline.config import RunConfig
-from d3s2.pipeline.distill import distill_run
-from d3s2.pipeline.evaluate import evaluate as evaluate_run
-from d3s2.pipeline.report import write_report
-from d3s2.pipeline.run import Run, open_run
-from d3s2.pipeline.select import select as select_run
+from d3s2.pipeline import Run, RunConfig, distill_run, evaluate_run, open_run, select_run, write_report
 from d3s2.recipes import load_run
-from d3s2.report.records import Results
-from d3s2.selection.picks import Selection
-from d3s2.store.reader import DistilledSet
+from d3s2.results import Results
+from d3s2.selection import Selection
+from d3s2.store import DistilledSet
 
 Recipe = str | RunConfig
 

@@ -22,6 +22,7 @@ from d3s2.data.census.take import read_bad
 from d3s2.data.folder import read_folder_plan
 from d3s2.generator.compact.network import load_generator
 from d3s2.generator.schedules import levels_of
+from d3s2.judgements import read_judgements
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.loading import load_segmenter
 from d3s2.pipeline.cost import accounted, read_costs
@@ -31,15 +32,16 @@ from d3s2.pipeline.report import _energies, _notes, _provenance
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.recipes import load_run
-from d3s2.report.ablation import Ablation, AblationRow, ablation_csv, ablation_table, read_ablation, write_ablation
-from d3s2.report.judgements import judgements_table, read_judgements
-from d3s2.report.records import read_results
-from d3s2.report.student_rows import read_student_rows
+from d3s2.report.ablation_tables import ablation_csv, ablation_table
+from d3s2.report.judgement_tables import judgements_table
 from d3s2.report.tables import results_table, to_markdown
+from d3s2.results.ablation import Ablation, AblationRow, read_ablation, write_ablation
+from d3s2.results.records import read_results
+from d3s2.results.student_rows import read_student_rows
 from d3s2.selection.picks import explain
 from d3s2.store.items import json_bytes
 from d3s2.store.reader import DistilledSet
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 from d3s2.store.writer import SetWriter
 from d3s2.teacher.bank import load_bank
 

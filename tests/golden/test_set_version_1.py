@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_run import TINY, call
 
-from d3s2.report.records import read_results
-from d3s2.store.export import export
+from d3s2.results.records import read_results
+from d3s2.store.exporting import export
 from d3s2.store.reader import DistilledSet
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 FOLDER = Path(__file__).parent / "set_version_1"
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from d3s2.base.pixels import to_unit
 from d3s2.data.known.scenes import SPACE, Scenes
-from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs, to_unit
+from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs
 from d3s2.generator.compact.fit import draw_weights, fit_generator
 from d3s2.generator.compact.network import new_generator
 from d3s2.generator.compact.settings import CompactFitSettings
 from d3s2.metrics.counting import confusion_matrix
 from d3s2.nets.compact.unet import CompactUNet
-from d3s2.student.predict import predict, score
+from d3s2.student.prediction import predict, score
 from d3s2.student.settings import TrainSettings
-from d3s2.student.train import train
+from d3s2.student.training import train
 from d3s2.teacher.bank import gather_bank
 
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ from d3s2.pipeline.ablate import Grid
 from d3s2.pipeline.variants import AXES, folder_name, plan_variants
 from d3s2.planning.ablation_plan import plan_ablation
 from d3s2.recipes import load_run
-from d3s2.report.ablation import read_ablation
-from d3s2.store.verify import verify
+from d3s2.results.ablation import read_ablation
+from d3s2.store.verification import verify
 from d3s2.synthesis.settings import RULES
 
 TINIER = (*TINY, "data.options={count: {train: 24, val: 5, test: 6}, size_px: [32, 48]}", "evaluate.seeds=1")

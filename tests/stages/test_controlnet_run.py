@@ -16,7 +16,7 @@ from d3s2.data.known.ade20k import NAMES, SPACE
 from d3s2.generator.stable_diffusion.controlnet import load_controlnet
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.recipes import FOLDER
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 SIZE = (32, 48)
 CROWDED, RARE = 40, NAMES.index("flag")

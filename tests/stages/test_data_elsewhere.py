@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_layouts import write_ade20k
 from tiny_run import TINY, call, content
 
-from d3s2.report.records import read_results
+from d3s2.results.records import read_results
 
 WORDS = (
     *(word for word in TINY if not word.startswith("data.")),

@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from tiny_run import call
 
-from d3s2.hub.cards import cards_for
+from d3s2.model_cards import cards_for
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_run import TINY, call
 from tiny_stable_diffusion import write_pipeline
 
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 WEIGHTS = "models/generator/diffusion_pytorch_model.safetensors"
 TUNE = "fit: {steps: 6, batch: 2, lr: 0.001, warmup_steps: 1}"

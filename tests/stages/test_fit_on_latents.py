@@ -8,7 +8,7 @@ import pytest
 from tiny_run import TINY, call
 from tiny_stable_diffusion import write_pipeline
 
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 
 def test_a_generator_on_latents_is_fitted_and_used(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,9 @@ from tiny_stable_diffusion import write_pipeline
 
 from d3s2.data.files.image_files import read_mask
 from d3s2.data.known import ade20k, cocostuff
-from d3s2.report.records import read_results
+from d3s2.results.records import read_results
 from d3s2.store.reader import DistilledSet
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 SMALLER = (
     "data.size=[64, 64]",

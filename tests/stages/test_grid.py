@@ -15,8 +15,8 @@ import pytest
 import torch
 from tiny_run import TINY, call
 
-from d3s2.report.records import read_results
-from d3s2.report.student_rows import StudentRow, read_student_rows
+from d3s2.results.records import read_results
+from d3s2.results.student_rows import StudentRow, read_student_rows
 from d3s2.store.items import ItemFacts
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften

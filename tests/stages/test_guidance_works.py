@@ -16,9 +16,9 @@ from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
 from d3s2.store.items import Item
 from d3s2.store.reader import DistilledSet
-from d3s2.student.predict import score
+from d3s2.student.prediction import score
 from d3s2.student.settings import TrainSettings
-from d3s2.student.train import train
+from d3s2.student.training import train
 
 CPU = torch.device("cpu")
 NUM_ITEMS = 20

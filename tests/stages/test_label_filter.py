@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_run import call, content, distil
 
+from d3s2.base.pixels import to_unit
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
-from d3s2.data.pairs import to_unit
 from d3s2.nets.loading import load_segmenter
 from d3s2.store.reader import DistilledSet
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 from d3s2.teacher.bank import load_bank
 from d3s2.teacher.class_losses import pixel_losses
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from tiny_run import TINY, call, content, distil
 
-from d3s2.report.records import read_results
+from d3s2.results.records import read_results
 from d3s2.store.reader import DistilledSet
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 
 
 @pytest.fixture(scope="module")

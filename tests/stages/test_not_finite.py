@@ -12,7 +12,8 @@ from torch import Tensor
 
 from d3s2.base.config import Config
 from d3s2.base.errors import NumericError
-from d3s2.data.pairs import load_masks, to_bytes
+from d3s2.base.pixels import to_bytes
+from d3s2.data.pairs import load_masks
 from d3s2.generator.compact.adapter import CompactAdapter
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.pipeline.distill import distill_run

@@ -6,7 +6,7 @@ import torch
 from tiny_run import TINY
 
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.select import choose_masks, read_selection, select
+from d3s2.pipeline.select import choose_masks, read_selection, select_run
 from d3s2.recipes import load_run
 
 
@@ -16,7 +16,7 @@ def run_with(folder: Path, *words: str) -> Run:
 
 def test_groups_count_as_much_as_they_are_told_and_the_choice_is_kept(tmp_path: Path) -> None:
     run = run_with(tmp_path, "select.group_by='(.)$'", "select.group_weight=500")
-    census, kept = run.census, select(run)
+    census, kept = run.census, select_run(run)
     last = [item_id[-1] for item_id in kept.ids]
     assert len(set(last)) == min(len(last), len({item_id[-1] for item_id in census.ids}))
     assert kept.settings["class_weights"]["group 0"] == 500

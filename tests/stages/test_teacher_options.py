@@ -10,8 +10,8 @@ from tiny_networks import save_tiny
 from tiny_run import TINY, call
 
 from d3s2.base.config import read_yaml, with_overrides
+from d3s2.base.pixels import to_unit
 from d3s2.data.known.scenes import SPACE
-from d3s2.data.pairs import to_unit
 from d3s2.nets.loading import load_segmenter
 from d3s2.recipes import FOLDER
 from d3s2.store.reader import DistilledSet

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from d3s2.base.machine.signals import unwinding
-from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline import RunConfig
 from d3s2.recipes import load_run
 
 if TYPE_CHECKING:
-    from d3s2.pipeline.run import Run
+    from d3s2.pipeline import Run
 
 Recipe = Annotated[str, typer.Argument(help="Name of a recipe (scenes, camvid, ccp ...) or path of a run.yaml.")]
 Overrides = Annotated[

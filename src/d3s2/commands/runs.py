@@ -21,7 +21,7 @@ from d3s2.commands.common import (
     print_json,
     print_text,
 )
-from d3s2.pipeline.variants import AXES, plan_variants
+from d3s2.pipeline import AXES, plan_variants
 
 
 def demo(
@@ -84,10 +84,9 @@ def ablate_command(
     variants = plan_variants(config, axis or (), vary or ())
     from d3s2.base.formats.files import locked
     from d3s2.base.machine.runtime import pick_device, within_cores
-    from d3s2.pipeline.ablate import Grid, ablate
-    from d3s2.planning.ablation_plan import plan_ablation
-    from d3s2.report.ablation import ablation_table
-    from d3s2.report.tables import to_markdown
+    from d3s2.pipeline import Grid, ablate_grid
+    from d3s2.planning import plan_ablation
+    from d3s2.report import ablation_table, to_markdown
     from d3s2.terminal import progress_for_people
 
     grid, chosen = Grid(config, variants, split), pick_device(device)
@@ -97,7 +96,7 @@ def ablate_command(
         return
     progress = progress_for_people()
     with unwinding(), locked(out), within_cores(progress):
-        found = ablate(grid, out, chosen, progress, called())
+        found = ablate_grid(grid, out, chosen, progress, called())
     if as_json:
         print_json(asdict(found))
     else:
@@ -116,11 +115,9 @@ def _work(
 ) -> None:
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import pick_device, stopwatch
-    from d3s2.pipeline.distill import distill_run
-    from d3s2.pipeline.evaluate import evaluate
-    from d3s2.pipeline.report import write_report
-    from d3s2.planning.plan import make_plan
-    from d3s2.report.tables import results_table, to_markdown
+    from d3s2.pipeline import distill_run, evaluate_run, write_report
+    from d3s2.planning import make_plan
+    from d3s2.report import results_table, to_markdown
 
     if dry_run:
         plan = make_plan(config, pick_device(device), parts)
@@ -129,7 +126,7 @@ def _work(
     with opened_run(config, out, device) as run, stopwatch() as watch:
         results = None
         if "evaluate" in parts:
-            results = evaluate(run, called())
+            results = evaluate_run(run, called())
         else:
             distill_run(run)
         page = write_report(run.folder, run.device, run.progress)

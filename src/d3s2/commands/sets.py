@@ -10,14 +10,14 @@ from d3s2.base.machine.signals import unwinding
 from d3s2.commands.common import AsJson, print_json, print_text
 
 if TYPE_CHECKING:
-    from d3s2.store.verify import Verification
+    from d3s2.store import Verification
 
 
 def verify_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")], as_json: AsJson = False
 ) -> None:
     """Checks a distilled set: every file, digest, label value, provenance."""
-    from d3s2.store.verify import verify
+    from d3s2.store import verify
     from d3s2.terminal import progress_for_people
 
     with unwinding():
@@ -36,7 +36,7 @@ def export_command(
     format: Annotated[str, typer.Option(help="hf, ade20k, or one of your own (docs/extending.md).")] = "hf",  # noqa: A002
 ) -> None:
     """Writes a distilled set for `datasets.load_dataset` (hf) or for MMSegmentation and transformers (ade20k)."""
-    from d3s2.store.export import export
+    from d3s2.store import export
     from d3s2.terminal import progress_for_people
 
     with unwinding():
@@ -50,7 +50,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """What this machine has, which models and data are found, what is missing and how to get it."""
-    from d3s2.planning.doctor import examine
+    from d3s2.planning import examine
     from d3s2.terminal import progress_for_people
 
     with unwinding():

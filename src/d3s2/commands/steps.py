@@ -49,11 +49,11 @@ def select_command(
 ) -> None:
     """Chooses the masks."""
     config = config_of(recipe, overrides, seed)
-    from d3s2.pipeline.select import select
-    from d3s2.selection.picks import explain
+    from d3s2.pipeline import select_run
+    from d3s2.selection import explain
 
     with opened_run(config, out, None) as run:
-        selection = select(run)
+        selection = select_run(run)
     if as_json:
         print_json(asdict(selection))
     elif show:
@@ -74,8 +74,8 @@ def fit_command(
     """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import is_first_process, pick_device
-    from d3s2.pipeline.fitting.fit import fit_everything
-    from d3s2.planning.plan import make_plan
+    from d3s2.pipeline.fitting import fit_everything
+    from d3s2.planning import make_plan
 
     if dry_run:
         print_text(make_plan(config, pick_device(device), ("fit",)).as_text())
@@ -95,7 +95,7 @@ def synthesize_command(
 ) -> None:
     """Makes the images for the chosen masks."""
     config = config_of(recipe, overrides, seed)
-    from d3s2.pipeline.distill import distill_run
+    from d3s2.pipeline import distill_run
 
     with opened_run(config, out, device) as run:
         distill_run(run)
@@ -105,7 +105,7 @@ def synthesize_command(
 def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:
     """Writes the page again, from what is on disk."""
     from d3s2.base.machine.runtime import pick_device
-    from d3s2.pipeline.report import write_report
+    from d3s2.pipeline import write_report
     from d3s2.terminal import progress_for_people
 
     with unwinding():

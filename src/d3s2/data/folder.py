@@ -14,9 +14,10 @@ from d3s2.base.config import Config, build, read_yaml
 from d3s2.base.errors import ConfigError
 from d3s2.base.formats.files import read_text
 from d3s2.base.names import nearest
+from d3s2.base.pixels import Colour
 from d3s2.data.files.lines import filled_lines
 from d3s2.data.folder_plan import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
-from d3s2.data.label_space import Colour, LabelSpace
+from d3s2.data.label_space import LabelSpace
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Channel, Channel, Channel]

@@ -10,10 +10,10 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
+from d3s2.base.pixels import Colour
 from d3s2.base.train_ids import IGNORE, MAX_CLASSES
 from d3s2.data.files.lines import stray_sign
 
-Colour = tuple[int, int, int]
 LARGEST_RAW = 65535
 
 
@@ -190,6 +190,13 @@ class LabelSpace:
         """What a manifest keeps of the space: train ids are positions in `names`."""
         return {"name": self.name, "names": list(self.names), "ignore": IGNORE, "palette": self.colours.tolist()}
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "LabelSpace":
+        """The space that `as_record` described; masks that d3s2 wrote hold train ids."""
+        colours: Sequence[Sequence[int]] = record["palette"]
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in colours)
+        return cls(name=record["name"], names=tuple(record["names"]), palette=palette)
+
 
 def generated_palette(num_classes: int) -> tuple[Colour, ...]:
     """Distinct colours for any number of classes: the bits of the id spread over the channels.
@@ -201,13 +208,6 @@ def generated_palette(num_classes: int) -> tuple[Colour, ...]:
         return sum(((index >> (3 * bit + offset)) & 1) << (7 - bit) for bit in range(8))
 
     return tuple((channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(1, num_classes + 1))
-
-
-def space_from_record(record: Mapping[str, Any]) -> LabelSpace:
-    """The space that `as_record` described; masks that d3s2 wrote hold train ids."""
-    colours: Sequence[Sequence[int]] = record["palette"]
-    palette = tuple((int(r), int(g), int(b)) for r, g, b in colours)
-    return LabelSpace(name=record["name"], names=tuple(record["names"]), palette=palette)
 
 
 def _packed(rgb: NDArray[np.uint8]) -> NDArray[np.int32]:

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from d3s2.base.errors import NumericError
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.data.dataset import SegmentationDataset, read_pair
 
@@ -111,7 +110,7 @@ def load_pairs(dataset: SegmentationDataset, ids: Sequence[str], progress: Progr
 
 
 def open_pairs(
-    dataset: SegmentationDataset, ids: Sequence[str], memory_gib: float, progress: Progress = SILENT
+    dataset: SegmentationDataset, ids: Sequence[str], memory_gib: float = 0, progress: Progress = SILENT
 ) -> PairSource:
     """The pairs called `ids`, in memory where they take at most `memory_gib` there; the numbers are the same."""
     height, width = dataset.mask(ids[0]).shape
@@ -129,18 +128,6 @@ def load_masks(dataset: SegmentationDataset, ids: Sequence[str]) -> UInt8[Tensor
     """Reads the masks called `ids` without their images, in that order; all must have one size."""
     with ThreadPoolExecutor(READ_THREADS) as pool:
         return torch.from_numpy(np.stack(list(pool.map(dataset.mask, ids))))
-
-
-def to_unit(images: UInt8[Tensor, "*b 3 h w"]) -> Tensor:
-    """0..255 -> float32 in 0..1."""
-    return images.to(torch.float32) / 255.0
-
-
-def to_bytes(images: Tensor) -> Tensor:
-    """Float in 0..1 -> 0..255, rounded; raises NumericError where a number is not finite, which would become black."""
-    if not bool(torch.isfinite(images).all()):
-        raise NumericError("Images hold numbers that are not finite, expected 0..1; they cannot be stored.")
-    return (images.to(torch.float32).clamp(0, 1) * 255.0).round().to(torch.uint8)
 
 
 def _read_ahead(read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int) -> Iterator[list[T]]:

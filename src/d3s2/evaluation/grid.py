@@ -9,15 +9,14 @@ import torch
 
 from d3s2.base.fingerprint import touching
 from d3s2.base.formats.files import sha256_file, sha256_text
-from d3s2.data.settings import DataSettings
+from d3s2.data import DataSettings
 from d3s2.evaluation.sets import Members, Sets
 from d3s2.evaluation.settings import ArchitectureSettings, EvaluateSettings
 from d3s2.evaluation.student_records import digest_of, student_path
 from d3s2.evaluation.students import StudentJob
-from d3s2.hub.loading import locate
-from d3s2.report.set_names import ALL
-from d3s2.student.settings import TrainSettings
-from d3s2.student.train import precision_name
+from d3s2.hub import locate
+from d3s2.set_names import ALL
+from d3s2.student import TrainSettings, precision_name
 
 
 @dataclass(frozen=True)

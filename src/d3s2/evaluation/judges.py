@@ -18,24 +18,17 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import numpy_generator
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.dataset import SegmentationDataset
-from d3s2.data.pairs import FilePairs, in_order, to_unit
-from d3s2.metrics.formulas import RULE, mean_iou
-from d3s2.nets.pooling import GRID, deepest_layer, pooled_features
-from d3s2.nets.segmenter import Segmenter
-from d3s2.report.judgements import (
-    OWN_REAL,
-    UNSEEN_REAL,
-    Judgement,
-    Judgements,
-    Neighbour,
-)
+from d3s2.data import SegmentationDataset, in_order, open_pairs
+from d3s2.judgements import OWN_REAL, UNSEEN_REAL, Judgement, Judgements, Neighbour
+from d3s2.metrics import RULE, mean_iou
+from d3s2.nets import GRID, Segmenter, deepest_layer, pooled_features
 from d3s2.similarity import NUM_NEIGHBOURS, Likeness, RealSpread, compare, spread_of, vendi_score
-from d3s2.store.reader import DistilledSet
-from d3s2.student.predict import score
+from d3s2.store import DistilledSet
+from d3s2.student import score
 
 Compared = Literal["independent", "teacher"]
 TEACHER: Final = "teacher"
@@ -143,7 +136,7 @@ def _panel(
     net = judges[compared_by]
     real, pixels = Rows(len(data.ids)), Rows(len(data.ids))
     with progress.task("judges read real images", len(data.ids)) as task:
-        for chunk in FilePairs(data, tuple(data.ids)).batches(in_order(len(data.ids), BATCH)):
+        for chunk in open_pairs(data, data.ids).batches(in_order(len(data.ids), BATCH)):
             real.append(_features(net, chunk.images, device))
             pixels.append(small_pictures(chunk.images.to(device)))
             task.advance(len(chunk))
@@ -170,7 +163,7 @@ def _judged(
     """One row; with `real`, where the neighbours are named."""
     features, pixels, ignored_px, num_px = Rows(len(ids)), Rows(len(ids)), 0, 0
     confusions = {judge: np.zeros((net.num_classes,) * 2, dtype=np.int64) for judge, net in panel.judges.items()}
-    for chunk in FilePairs(data, tuple(ids)).batches(in_order(len(ids), BATCH)):
+    for chunk in open_pairs(data, ids).batches(in_order(len(ids), BATCH)):
         features.append(panel.features_of(chunk.images))
         pixels.append(small_pictures(chunk.images.to(panel.device)))
         ignored_px, num_px = ignored_px + int((chunk.masks == IGNORE).sum()), num_px + chunk.masks.numel()

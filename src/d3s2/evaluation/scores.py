@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from d3s2.evaluation.student_records import StudentRecord
-from d3s2.metrics.metric import Counts, Metric, score_of, shares_of
-from d3s2.metrics.table import MIOU
-from d3s2.report.records import SetResult, Shares, Spread, mean_and_std
-from d3s2.report.student_rows import StudentRow
+from d3s2.metrics import MIOU, Counts, Metric, score_of, shares_of
+from d3s2.results import SetResult, Shares, Spread, StudentRow
 
 NOTHING_SCORED = "not a single pixel of the test split was scored"
 
@@ -56,7 +54,7 @@ def result_of(rows: Sequence[StudentRow]) -> SetResult:
         per_seed=per_seed,
         per_class={name: _mean_per_class(row.per_class[name] for row in rows) for name in first.per_class},
         early_iterations=tuple(early),
-        early_miou=tuple(Spread(*mean_and_std(_early_mious(rows, iterations))) for iterations in early),
+        early_miou=tuple(Spread.of(_early_mious(rows, iterations)) for iterations in early),
         wall_s=round(sum(row.wall_s for row in rows), 1),
         peak_memory_gib=max(row.peak_memory_gib for row in rows),
         failure=None if any(row.scores[MIOU] is not None for row in rows) else NOTHING_SCORED,
@@ -72,7 +70,7 @@ def results_of(rows: Sequence[StudentRow]) -> tuple[SetResult, ...]:
 def spread_of(shares: Iterable[float | None]) -> Spread | None:
     """Mean and deviation over the seeds that have a score; None where none has."""
     known = [share for share in shares if share is not None]
-    return Spread(*mean_and_std(known)) if known else None
+    return Spread.of(known) if known else None
 
 
 def _mean_per_class(rows: Iterable[Shares]) -> Shares:

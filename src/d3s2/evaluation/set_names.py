@@ -1,9 +1,9 @@
-"""Which names of sets can be evaluated: those whose parts are known and go together (`report.set_names` reads them)."""
+"""Which names of sets can be evaluated: those whose parts are known and go together (`d3s2.set_names` reads them)."""
 
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
-from d3s2.report.set_names import ALL, BALANCED, HERE, RANDOM, SetPart, parse_name
-from d3s2.selection.settings import METHODS
+from d3s2.selection import METHODS
+from d3s2.set_names import ALL, BALANCED, HERE, RANDOM, SetPart, parse_name
 
 REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))
 
@@ -18,11 +18,6 @@ def parse_set(name: str) -> tuple[SetPart, ...]:
     if twice is not None:
         raise UsageError(f"Set '{name}' holds '{twice}' twice; name each part once.")
     return parts
-
-
-def is_made_here(name: str) -> bool:
-    """Whether this set needs one that a run makes, for its pairs or for its size."""
-    return any(part.made in HERE for part in parse_set(name))
 
 
 def checked(name: str) -> str:

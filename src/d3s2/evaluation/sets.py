@@ -9,17 +9,20 @@ from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import sha256_text
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import numpy_generator
-from d3s2.data.catalogue import open_split
-from d3s2.data.dataset import ResizedDataset, SegmentationDataset
-from d3s2.data.files.image_files import png_bytes
-from d3s2.data.joined import JoinedDataset
-from d3s2.data.pairs import FilePairs, PairSource, in_order, open_pairs
-from d3s2.data.settings import DataSettings
+from d3s2.data import (
+    DataSettings,
+    JoinedDataset,
+    PairSource,
+    ResizedDataset,
+    SegmentationDataset,
+    in_order,
+    open_pairs,
+    open_split,
+)
+from d3s2.data.files import png_bytes
 from d3s2.evaluation.set_names import parse_set
-from d3s2.report.set_names import ALL, BALANCED, RANDOM, SetPart
-from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import SoftLabels
-from d3s2.store.verify import verify
+from d3s2.set_names import ALL, BALANCED, RANDOM, SetPart
+from d3s2.store import DistilledSet, SoftLabels, verify
 
 CLASS_BALANCED = "class-balanced"
 NUM_SIZED, NUM_SIZED_FOR_MEAN = 4096, 256
@@ -107,7 +110,7 @@ class Sets:
         if made not in self._sizes:
             members, data = (self._part(made, seed=0),), self.settings
             size = png_size(open_pairs(*open_members(members, data), data.memory_gib)) + soft_bytes_of(members)
-            pairs = FilePairs(self.train, tuple(self.train.ids))
+            pairs = open_pairs(self.train, self.train.ids)
             mean = png_size(pairs, NUM_SIZED_FOR_MEAN) / len(pairs)
             self._sizes[made] = min(len(pairs), max(1, round(size / mean)))
         return self._sizes[made]

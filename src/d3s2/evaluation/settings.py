@@ -8,10 +8,10 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import LearningRate, NotNegative, Positive
 from d3s2.evaluation.set_names import checked
-from d3s2.hub.revisions import Revision
-from d3s2.metrics.table import METRICS, MIOU
-from d3s2.nets.architectures import ARCHITECTURES
-from d3s2.student.settings import SlidingWindowSettings, TrainSettings
+from d3s2.hub import Revision
+from d3s2.metrics import METRICS, MIOU
+from d3s2.nets import ARCHITECTURES
+from d3s2.student import SlidingWindowSettings, TrainSettings
 
 SetOfPairs = Annotated[str, AfterValidator(checked)]
 MetricName = Annotated[str, AfterValidator(METRICS.check)]

@@ -18,9 +18,7 @@ from d3s2.base.machine.launch import run_together
 from d3s2.base.machine.runtime import peak_memory_gib, pick_device, stopwatch, torch_threads
 from d3s2.base.progress import Progress
 from d3s2.base.seeds import seed_for
-from d3s2.data.catalogue import open_split
-from d3s2.data.pairs import PairSource, open_pairs
-from d3s2.data.settings import DataSettings
+from d3s2.data import DataSettings, PairSource, open_pairs, open_split
 from d3s2.evaluation.sets import Members, open_members, png_size, soft_bytes_of, soft_of
 from d3s2.evaluation.settings import ArchitectureSettings
 from d3s2.evaluation.student_records import (
@@ -32,16 +30,20 @@ from d3s2.evaluation.student_records import (
     read_record,
     write_record,
 )
-from d3s2.execution.local import Devices, side_by_side
-from d3s2.metrics.formulas import mean_iou
-from d3s2.metrics.metric import Counts
-from d3s2.nets.fresh import new_segmenter
-from d3s2.nets.loading import save_segmenter
-from d3s2.student.group import ALONE, Group, launched_group
-from d3s2.student.predict import measure
-from d3s2.student.settings import SlidingWindowSettings, TrainSettings
-from d3s2.student.soft import SoftSource
-from d3s2.student.train import precision_of, train
+from d3s2.execution import Devices, side_by_side
+from d3s2.metrics import Counts, mean_iou
+from d3s2.nets import new_segmenter, save_segmenter
+from d3s2.student import (
+    ALONE,
+    Group,
+    SlidingWindowSettings,
+    SoftSource,
+    TrainSettings,
+    launched_group,
+    measure,
+    precision_of,
+    train,
+)
 
 ADVICE = "lower evaluate.workers or evaluate.train.batch"
 THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.hub.loading import load_part
-from d3s2.hub.settings import SourceSettings
+from d3s2.hub import SourceSettings, load_part
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 

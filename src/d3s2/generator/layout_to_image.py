@@ -15,8 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from d3s2.base.progress import Progress
-from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairs import PairSource
+from d3s2.data import LabelSpace, PairSource
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.settings import LayoutToImageSettings
 

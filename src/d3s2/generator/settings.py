@@ -12,8 +12,7 @@ from pydantic import model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.ranges import Share
-from d3s2.hub.revisions import commits_of
-from d3s2.hub.settings import SourceSettings
+from d3s2.hub import SourceSettings, commits_of
 
 
 class NoiseWindow(Config):

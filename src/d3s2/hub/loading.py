@@ -24,10 +24,10 @@ from transformers.utils import logging as transformers_logging
 
 from d3s2.base.errors import D3S2Error, ModelError
 from d3s2.base.formats.json_text import shortened
-from d3s2.hub.cards import MODEL_CARDS, NETWORK_FILES, describe, how_to_get
 from d3s2.hub.revisions import refuse_revision_of_folder
 from d3s2.hub.settings import SourceSettings
 from d3s2.hub.weights import require_regular_files
+from d3s2.model_cards import MODEL_CARDS, NETWORK_FILES, describe, how_to_get
 
 CONFIG_NAME = "config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -70,7 +70,7 @@ def load_weights(kind: Any, folder: Path, allow_pickle: bool, **options: Any) ->
         ModelError: the files cannot be read, or do not fit.
     """
     pickled = allow_pickle and not list(folder.glob("*.safetensors"))
-    with loading(folder, kind.__name__):
+    with loading_safely(folder, kind.__name__):
         loaded: tuple[Any, dict[str, Any]] = kind.from_pretrained(
             folder, use_safetensors=not pickled, local_files_only=True, output_loading_info=True, **options
         )
@@ -128,7 +128,7 @@ def load_files(
 
 
 @contextmanager
-def loading(folder: Path, what: str, advice: str = GET_AGAIN) -> Iterator[None]:
+def loading_safely(folder: Path, what: str, advice: str = GET_AGAIN) -> Iterator[None]:
     """Turns whatever a library says of damaged files in a folder into a ModelError that names it.
 
     Args:

@@ -1,1 +1,5 @@
 """Segmentation networks, for teacher and student alike."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

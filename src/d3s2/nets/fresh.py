@@ -19,7 +19,7 @@ from transformers import (
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.seeds import seed_for
-from d3s2.hub.loading import load_weights, locate
+from d3s2.hub import load_weights, locate
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.families.family import AdaptedSegmenter, Family

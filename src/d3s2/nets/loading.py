@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.utils import CONFIG_NAME
 
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import writing_files
 from d3s2.base.formats.records import read_object
 from d3s2.base.names import choose
-from d3s2.hub.loading import CONFIG_NAME, load_weights, locate, quiet_loading, require_all_weights
+from d3s2.hub import load_weights, locate, quiet_loading, require_all_weights
 from d3s2.nets.compact.files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.families.family import AdaptedSegmenter, Family

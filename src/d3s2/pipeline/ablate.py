@@ -20,20 +20,18 @@ from d3s2.base.errors import UsageError
 from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.data.catalogue import open_split
-from d3s2.evaluation.set_names import parse_set
+from d3s2.data import open_split
+from d3s2.evaluation import parse_set
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.run import Run, open_run, set_folder
 from d3s2.pipeline.variants import Variant, folder_name
-from d3s2.report.ablation import REFERENCE, Ablation, AblationRow, ablation_csv, ablation_table, write_ablation
-from d3s2.report.page import ReportContent, render
-from d3s2.report.set_names import ALL, BALANCED, HERE, RANDOM
-from d3s2.report.tables import to_markdown
-from d3s2.store.items import MANIFEST
-from d3s2.store.reader import DistilledSet
+from d3s2.report import ReportContent, ablation_csv, ablation_table, render, to_markdown
+from d3s2.results import REFERENCE, Ablation, AblationRow, write_ablation
+from d3s2.set_names import ALL, BALANCED, HERE, RANDOM
+from d3s2.store import MANIFEST, DistilledSet
 
 SHARED, VARIANTS = "shared", "variants"
 REAL_SETS = (RANDOM, BALANCED, ALL)
@@ -73,7 +71,9 @@ class Grid:
         return tuple(name for name in self.config.evaluate.sets if name in REAL_SETS)
 
 
-def ablate(grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT, command: str = "") -> Ablation:
+def ablate_grid(
+    grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT, command: str = ""
+) -> Ablation:
     """Distils and scores every variant, resuming from what exists, and writes the table.
 
     Args:

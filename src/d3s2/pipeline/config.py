@@ -10,15 +10,15 @@ from pydantic import Field
 
 from d3s2.base.config import Config
 from d3s2.base.tables import Table, is_outside
-from d3s2.data.settings import DataSettings
-from d3s2.evaluation.settings import EvaluateSettings
-from d3s2.generator.kinds import GENERATORS, GeneratorSettings
-from d3s2.metrics.table import METRICS
-from d3s2.nets.architectures import ARCHITECTURES
-from d3s2.selection.settings import METHODS, SelectSettings
-from d3s2.student.settings import TrainSettings
-from d3s2.synthesis.settings import RULES, SynthesizeSettings
-from d3s2.teacher.settings import ENERGIES, TeacherSettings
+from d3s2.data import DataSettings
+from d3s2.evaluation import EvaluateSettings
+from d3s2.generator import GENERATORS, GeneratorSettings
+from d3s2.metrics import METRICS
+from d3s2.nets import ARCHITECTURES
+from d3s2.selection import METHODS, SelectSettings
+from d3s2.student import TrainSettings
+from d3s2.synthesis import RULES, SynthesizeSettings
+from d3s2.teacher import ENERGIES, TeacherSettings
 
 
 class FittedTeacherSettings(TeacherSettings):

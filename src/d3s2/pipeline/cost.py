@@ -8,7 +8,7 @@ from pathlib import Path
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Amount, read_object, record_from
 from d3s2.base.machine.runtime import peak_memory_gib, stopwatch
-from d3s2.report.page import CostRow
+from d3s2.report import CostRow
 
 COST = "cost.json"
 

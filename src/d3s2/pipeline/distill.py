@@ -4,7 +4,7 @@ from d3s2.pipeline.cost import accounted
 from d3s2.pipeline.fitting.fit import fit_models
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST, measure_guidance_cost
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.select import select
+from d3s2.pipeline.select import select_run
 from d3s2.pipeline.synthesize import synthesize
 
 
@@ -13,7 +13,7 @@ def distill_run(run: Run) -> None:
     with accounted(run.folder, "census"):
         run.count_masks()
     with accounted(run.folder, "select"):
-        selection = select(run)
+        selection = select_run(run)
     with accounted(run.folder, "fit"):
         models = fit_models(run)
     with accounted(run.folder, "synthesize"):

@@ -5,27 +5,22 @@ from pathlib import Path
 
 from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
-from d3s2.evaluation.grid import TestSplit, student_jobs
-from d3s2.evaluation.scores import results_of, row_of
-from d3s2.evaluation.sets import Sets
-from d3s2.evaluation.students import train_students
-from d3s2.execution.local import num_workers, places_for
-from d3s2.metrics.formulas import rarest_classes
-from d3s2.metrics.metric import metric_named
+from d3s2.evaluation import Sets, TestSplit, results_of, row_of, student_jobs, train_students
+from d3s2.execution import num_workers, places_for
+from d3s2.metrics import metric_named, rarest_classes
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.pipeline.select import choose_masks
-from d3s2.report.records import MetricTitle, Results, write_results
-from d3s2.report.set_names import HERE
-from d3s2.report.student_rows import StudentRow, write_student_rows
-from d3s2.report.tables import metrics_table, results_csv, results_table, to_latex, to_markdown
+from d3s2.report import metrics_table, results_csv, results_table, to_latex, to_markdown
+from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
+from d3s2.set_names import HERE
 
 RESULTS = "results.json"
 ROWS = "records.parquet"
 
 
-def evaluate(run: Run, command: str = "") -> Results:
+def evaluate_run(run: Run, command: str = "") -> Results:
     """Distils, trains students, and writes tables, records and judges.json; what is there already is left as it is."""
     run.count_test_masks()  # a bad one is named now, not after a night of sampling
     distill_run(run)

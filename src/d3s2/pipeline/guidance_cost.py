@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Amount
-from d3s2.data.pairs import load_masks
+from d3s2.data import load_masks
 from d3s2.pipeline.fitting.fit import Models
 from d3s2.pipeline.run import Run
-from d3s2.selection.picks import Selection
-from d3s2.synthesis.guided import guided_sample, item_noise
-from d3s2.synthesis.settings import SynthesizeSettings
+from d3s2.selection import Selection
+from d3s2.synthesis import SynthesizeSettings, guided_sample, item_noise
 
 GUIDANCE_COST = "guidance_cost.json"
 NUM_MASKS = 4

@@ -5,15 +5,13 @@ from pathlib import Path
 from d3s2.base.fingerprint import digest_of
 from d3s2.base.formats.files import sha256_file
 from d3s2.base.formats.records import read_object
-from d3s2.evaluation.judges import INDEPENDENT, TEACHER, judge_sets, judgements_depend_on
-from d3s2.evaluation.set_names import parse_set
-from d3s2.nets.loading import load_segmenter
-from d3s2.nets.segmenter import Segmenter
+from d3s2.evaluation import INDEPENDENT, TEACHER, judge_sets, judgements_depend_on, parse_set
+from d3s2.judgements import Judgements, read_judgements, write_judgements
+from d3s2.nets import Segmenter, load_segmenter
 from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
 from d3s2.pipeline.run import Run, set_folder
-from d3s2.report.judgements import Judgements, read_judgements, write_judgements
-from d3s2.report.set_names import HERE
-from d3s2.store.reader import DistilledSet
+from d3s2.set_names import HERE
+from d3s2.store import DistilledSet
 
 JUDGES = "judges.json"
 JUDGE = "judge"  # in the run's models: the first student of all real data. Never a guide, so it may judge

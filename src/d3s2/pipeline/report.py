@@ -11,8 +11,9 @@ from d3s2.base.formats.files import write_bytes, write_text
 from d3s2.base.formats.records import read_object, read_record
 from d3s2.base.machine.runtime import versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.data.census.counts import MaskCensus
-from d3s2.evaluation.sets import random_ids
+from d3s2.data.census import MaskCensus
+from d3s2.evaluation import random_ids
+from d3s2.judgements import Judgements, Neighbour, read_judgements
 from d3s2.pipeline.cost import read_costs
 from d3s2.pipeline.evaluate import RESULTS
 from d3s2.pipeline.fitting.fit import fit_teacher
@@ -21,19 +22,12 @@ from d3s2.pipeline.judge import JUDGES
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import UNGUIDED, read_traces
-from d3s2.report.figures import ClassFrequencies, EnergyTrace
-from d3s2.report.gallery import Gallery, GalleryRow, gallery_png
-from d3s2.report.judgements import Judgements, Neighbour, read_judgements
-from d3s2.report.page import ReportContent, render
-from d3s2.report.records import Results, read_results
-from d3s2.selection.picks import Pick, Selection
-from d3s2.store.items import item_id_for
-from d3s2.store.manifest import read_manifest
-from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import cell_px_for
-from d3s2.student.predict import predict
-from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
-from d3s2.synthesis.trace import Trace
+from d3s2.report import ClassFrequencies, EnergyTrace, Gallery, GalleryRow, ReportContent, gallery_png, render
+from d3s2.results import Results, read_results
+from d3s2.selection import Pick, Selection
+from d3s2.store import DistilledSet, cell_px_for, item_id_for, read_manifest
+from d3s2.student import predict
+from d3s2.synthesis import GuidanceSettings, SynthesizeSettings, Trace
 
 PAGE = "report.html"
 GALLERY = "gallery.png"

@@ -15,15 +15,12 @@ from d3s2.base.formats.records import read_object
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
-from d3s2.data.catalogue import open_split
-from d3s2.data.census.counts import MaskCensus
-from d3s2.data.census.take import take_census
-from d3s2.data.dataset import SegmentationDataset
-from d3s2.data.pairs import PairSource, open_pairs
-from d3s2.generator.kinds import unloaded
+from d3s2.data import PairSource, SegmentationDataset, open_pairs, open_split
+from d3s2.data.census import MaskCensus, take_census
+from d3s2.generator import unloaded
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fingerprint import content_of
-from d3s2.report.set_names import GUIDED
+from d3s2.set_names import GUIDED
 
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run

@@ -7,17 +7,15 @@ import numpy as np
 
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import read_record
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 from d3s2.pipeline.run import Run
-from d3s2.selection.groups import with_groups
-from d3s2.selection.picks import Selection
-from d3s2.selection.select import masks_for_ratio, select_masks
+from d3s2.selection import Selection, masks_for_ratio, select_masks, with_groups
 
 COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
 SELECTION = "selection.json"
 
 
-def select(run: Run) -> Selection:
+def select_run(run: Run) -> Selection:
     """Chooses the masks and keeps the choice, with its reasons, in selection.json."""
     selection = choose_masks(run, run.config.select.method)
     write_json(run.folder / SELECTION, asdict(selection))

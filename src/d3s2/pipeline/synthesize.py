@@ -19,17 +19,14 @@ from d3s2.base.formats.files import write_json
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.records import read_record
 from d3s2.base.machine.runtime import commit, hardware, peak_memory_gib, versions
-from d3s2.data.pairs import load_masks
+from d3s2.data import load_masks
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.fitting.fit import Models, teacher_record
 from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
-from d3s2.selection.picks import Selection
-from d3s2.store.items import ItemFacts, item_id_for, noise_seed
-from d3s2.store.writer import SetWriter
-from d3s2.synthesis.candidates import best_of, require_finite
-from d3s2.synthesis.guided import Sampled, guided_sample, item_noise
-from d3s2.synthesis.trace import Trace
-from d3s2.teacher.bank import FeatureBank
+from d3s2.selection import Selection
+from d3s2.store import ItemFacts, SetWriter, item_id_for, noise_seed
+from d3s2.synthesis import Sampled, Trace, best_of, guided_sample, item_noise, require_finite
+from d3s2.teacher import FeatureBank
 
 UNGUIDED = UNGUIDED_FOLDER
 TRACES = "traces"

@@ -11,10 +11,10 @@ from d3s2.base.config import build, with_overrides
 from d3s2.base.errors import ConfigError
 from d3s2.base.formats.yaml_text import parse_yaml
 from d3s2.base.names import choose
-from d3s2.evaluation.set_names import is_made_here, parse_set
+from d3s2.evaluation import parse_set
 from d3s2.pipeline.config import RunConfig
-from d3s2.report.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED
-from d3s2.synthesis.settings import RULES
+from d3s2.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED, parse_name
+from d3s2.synthesis import RULES
 
 DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
 ALWAYS = ("synthesize.unguided_too=false", "synthesize.measure_cost=false")
@@ -46,7 +46,7 @@ class Variant:
     @property
     def makes_a_set(self) -> bool:
         """Whether a distilled set has to be made for it."""
-        return any(map(is_made_here, self.sets))
+        return any(parse_name(name).is_made_here for name in self.sets)
 
     def config(self, base: RunConfig) -> RunConfig:
         """The run of this variant."""

@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from d3s2.data.catalogue import open_split
-from d3s2.evaluation.set_names import is_made_here, parse_set
-from d3s2.pipeline.ablate import Grid
-from d3s2.pipeline.config import RunConfig
-from d3s2.pipeline.variants import Variant, folder_name
+from d3s2.data import open_split
+from d3s2.evaluation import parse_set
+from d3s2.pipeline import Grid, RunConfig, Variant, folder_name
 from d3s2.planning.plan import Plan, Step, make_plan
-from d3s2.report.ablation import REFERENCE
-from d3s2.report.set_names import ALL
-from d3s2.selection.select import masks_for_ratio
+from d3s2.results import REFERENCE
+from d3s2.selection import masks_for_ratio
+from d3s2.set_names import ALL, parse_name
 
 
 def plan_ablation(grid: Grid, device: torch.device) -> Plan:
@@ -55,7 +53,7 @@ def _num_students(grid: Grid) -> int:
         config = variant.config(grid.config)
         made = folder_name(config, grid.config)
         sets |= {
-            (name, made if is_made_here(name) else str(config.select), _soft_weight(name, config))
+            (name, made if parse_name(name).is_made_here else str(config.select), _soft_weight(name, config))
             for name in variant.sets
         }
     settings = grid.config.evaluate

@@ -11,10 +11,9 @@ from huggingface_hub import constants
 
 from d3s2.base.machine.runtime import autocast_dtype, hardware, versions
 from d3s2.base.progress import SILENT, Progress
-from d3s2.data.catalogue import DATASETS
-from d3s2.data.inspection import DatasetReport, inspect_dataset
-from d3s2.hub.cards import ModelCard, Use, cards_for, is_cached
-from d3s2.hub.shipped import PRETRAINED
+from d3s2.data import DATASETS, DatasetReport, inspect_dataset
+from d3s2.hub import PRETRAINED
+from d3s2.model_cards import ModelCard, Use, cards_for, is_cached
 
 SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
 

@@ -11,10 +11,9 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from d3s2.generator.kinds import GENERATORS
-from d3s2.generator.layout_to_image import GeneratorKind
-from d3s2.hub.cards import MODEL_CARDS
-from d3s2.pipeline.config import RunConfig
+from d3s2.generator import GENERATORS, GeneratorKind
+from d3s2.model_cards import MODEL_CARDS
+from d3s2.pipeline import RunConfig
 
 Work = Literal["diffusion", "segmentation"]
 COUNTED_PX = 512 * 512

@@ -13,21 +13,18 @@ import torch
 
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import num_threads
-from d3s2.data.catalogue import open_split, published_split
-from d3s2.evaluation.settings import ArchitectureSettings
-from d3s2.evaluation.students import THREADS
-from d3s2.execution.local import num_workers, places_for
-from d3s2.generator.kinds import GENERATORS
-from d3s2.generator.layout_to_image import FitTrial, GeneratorKind
-from d3s2.hub.cards import MODEL_CARDS
-from d3s2.nets.architectures import ARCHITECTURES
-from d3s2.nets.fresh import Architecture
-from d3s2.pipeline.config import RunConfig
+from d3s2.data import open_split, published_split
+from d3s2.evaluation import THREADS, ArchitectureSettings
+from d3s2.execution import num_workers, places_for
+from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
+from d3s2.model_cards import MODEL_CARDS
+from d3s2.nets import ARCHITECTURES, Architecture
+from d3s2.pipeline import RunConfig
 from d3s2.planning.flops import basis, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
 from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
-from d3s2.selection.select import masks_for_ratio
-from d3s2.store.soft import cell_px_for
-from d3s2.synthesis.guided import sampled_together
+from d3s2.selection import masks_for_ratio
+from d3s2.store import cell_px_for
+from d3s2.synthesis import sampled_together
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
 CHECKPOINT_COPIES = 5  # weights, their average, two moments of the optimiser, the fitted copy

@@ -11,10 +11,9 @@ from collections.abc import Callable
 import torch
 
 from d3s2.base.machine.runtime import autocast_dtype, torch_threads, wait_for
-from d3s2.generator.denoiser import Level
-from d3s2.generator.layout_to_image import LayoutToImage
-from d3s2.nets.compact.unet import CompactUNet
-from d3s2.student.settings import TrainSettings
+from d3s2.generator import LayoutToImage, Level
+from d3s2.nets.compact import CompactUNet
+from d3s2.student import TrainSettings
 
 TRIALS = 5
 ENOUGH_S = 10.0

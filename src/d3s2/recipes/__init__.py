@@ -6,7 +6,7 @@ from pathlib import Path
 from d3s2.base.config import build, read_yaml, with_overrides
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
-from d3s2.pipeline.config import RunConfig, load_own_code
+from d3s2.pipeline import RunConfig, load_own_code
 
 FOLDER = Path(__file__).resolve().parent
 

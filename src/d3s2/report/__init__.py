@@ -1,1 +1,5 @@
 """Tables, figures and the page, from result records only."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

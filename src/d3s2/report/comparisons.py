@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from d3s2.metrics.table import MIOU, TAIL_MIOU
-from d3s2.report.ablation import Ablation, AblationRow
+from d3s2.metrics import MIOU, TAIL_MIOU
 from d3s2.report.drawing import (
     FAINT,
     FONT_PT,
@@ -26,8 +25,8 @@ from d3s2.report.drawing import (
     short,
     style_of,
 )
-from d3s2.report.records import Results, SetResult
 from d3s2.report.tables import score_cell
+from d3s2.results import Ablation, AblationRow, Results, SetResult
 
 MAX_ROWS = 75
 DEEPEST_TINT = 0.45

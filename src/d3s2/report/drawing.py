@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from d3s2.report.set_names import set_title
+from d3s2.set_names import set_title
 
 INK, FAINT, RULE, PAPER = "#1d2733", "#5c6773", "#dfe3e8", "#fefefe"
 WIDTH_IN = 9.0

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from d3s2.metrics.table import MIOU
+from d3s2.metrics import MIOU
 from d3s2.report.drawing import (
     FAINT,
     FONT_PT,
@@ -27,7 +27,7 @@ from d3s2.report.drawing import (
     short,
     style_of,
 )
-from d3s2.report.records import Results
+from d3s2.results import Results
 
 MAX_ROWS = 90
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
 
 COLUMNS = {
     "mask": "mask",

@@ -11,8 +11,9 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from d3s2.metrics.table import MIOU
-from d3s2.report.ablation import Ablation, ablation_table
+from d3s2.judgements import Judgements
+from d3s2.metrics import MIOU
+from d3s2.report.ablation_tables import ablation_table
 from d3s2.report.comparisons import axis_figure, budget_figure, gain_figure, learning_figure, matrix_figure, tail_figure
 from d3s2.report.drawing import to_svg
 from d3s2.report.figures import (
@@ -24,8 +25,7 @@ from d3s2.report.figures import (
     miou_figure,
 )
 from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow, tile_png
-from d3s2.report.judgements import HEADERS, MEASURES, Judgements, judgements_table, neighbours_table
-from d3s2.report.records import IOU, Results
+from d3s2.report.judgement_tables import HEADERS, MEASURES, judgements_table, neighbours_table
 from d3s2.report.tables import (
     NONE,
     Table,
@@ -36,6 +36,7 @@ from d3s2.report.tables import (
     score_cell,
     time_text,
 )
+from d3s2.results import IOU, Ablation, Results
 
 CLOSEST = 50  # neighbours that the page lists; judges.json has them all
 

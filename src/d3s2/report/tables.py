@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from d3s2.base.formats.foreign_text import csv_text, markdown_text
-from d3s2.metrics.table import MIOU, TAIL_MIOU
-from d3s2.report.records import IOU, Results, SetResult
-from d3s2.report.set_names import set_title
+from d3s2.metrics import MIOU, TAIL_MIOU
+from d3s2.results import IOU, Results, SetResult
+from d3s2.set_names import set_title
 
 NONE = "–"
 

@@ -1,1 +1,5 @@
 """Which masks to keep: objectives, the greedy choice, baselines."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

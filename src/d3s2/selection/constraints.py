@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 from d3s2.selection.objectives import MAX_WEIGHT
 
 

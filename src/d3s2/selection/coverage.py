@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
 from d3s2.base.names import choose
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 
 UNIT = 32
 """Levels that make a coverage of 1."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy.typing import NDArray
 
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 from d3s2.selection.shortlist import Shortlist
 
 DECIMALS = 5

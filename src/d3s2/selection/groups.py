@@ -13,7 +13,7 @@ import scipy.sparse
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 
 GROUP = "group "
 """What stands before the name of a group among the classes."""

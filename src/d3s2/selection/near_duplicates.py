@@ -5,7 +5,7 @@ from jaxtyping import Float64, UInt8
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 
 
 class NearDuplicates:

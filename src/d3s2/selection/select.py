@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
 from d3s2.base.errors import UsageError
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 from d3s2.selection.constraints import Constraints, check_quotas, weights_of
 from d3s2.selection.coverage import cover, tie_order
 from d3s2.selection.feature_baselines import (

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt16
 
-from d3s2.data.census.counts import MaskCensus
+from d3s2.data.census import MaskCensus
 from d3s2.selection.coverage import Coverage, classes_of
 from d3s2.selection.near_duplicates import NearDuplicates
 from d3s2.selection.objectives import ONE, LogCoverage, Tally

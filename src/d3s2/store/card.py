@@ -9,8 +9,8 @@ from jaxtyping import Int64
 
 from d3s2.base.formats.foreign_text import markdown_code, markdown_text
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.files.image_files import read_mask
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
+from d3s2.data.files import read_mask
 from d3s2.store.items import Item
 
 CARD_HEAD = """---

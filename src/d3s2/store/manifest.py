@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from d3s2.base.errors import DataError, StoreError
 from d3s2.base.formats.files import read_json
 from d3s2.base.formats.records import Count, own_digest, record_from
-from d3s2.data.label_space import LabelSpace, space_from_record
+from d3s2.data import LabelSpace
 from d3s2.store.items import MANIFEST, UNFINISHED, own_file
 
 FORMAT = "d3s2-distilled-set"
@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def space_of(manifest: Mapping[str, Any], where: Path) -> LabelSpace:
     """The classes of a manifest; raises StoreError where they contradict themselves."""
     try:
-        return space_from_record(manifest["label_space"])
+        return LabelSpace.from_record(manifest["label_space"])
     except DataError as error:
         raise StoreError(f"{where}: {error}") from None
 

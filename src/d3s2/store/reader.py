@@ -10,8 +10,8 @@ from jaxtyping import UInt8
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import read_bytes
-from d3s2.data.files.image_files import read_image, read_mask
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
+from d3s2.data.files import read_image, read_mask
 from d3s2.store.items import ITEMS, MANIFEST, Item, own_file, read_items
 from d3s2.store.manifest import read_manifest, space_of
 from d3s2.store.soft import SoftLabels, soft_from_bytes

@@ -13,8 +13,8 @@ from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.formats.files import read_json, sha256_file, sweep_parts, write_bytes
 from d3s2.base.formats.records import read_record
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.files.image_files import png_bytes
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
+from d3s2.data.files import png_bytes
 from d3s2.store.card import card_text
 from d3s2.store.items import (
     CARD,

@@ -1,1 +1,5 @@
 """Networks trained from scratch on a set: train, augment, predict."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -21,7 +21,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from d3s2.nets.loading import Network
+from d3s2.nets import Network
 
 
 @dataclass(frozen=True)

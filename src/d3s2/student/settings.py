@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.ranges import LearningRate, NotNegative, Positive, Share, SidePx
-from d3s2.nets.architectures import UNET_GROUPS
+from d3s2.nets import UNET_GROUPS
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Zoom = Annotated[float, Field(ge=0.01, le=100)]

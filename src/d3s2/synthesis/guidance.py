@@ -15,8 +15,7 @@ from torch import Tensor
 
 from d3s2.base.errors import NumericError
 from d3s2.base.machine.moving import to_device
-from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.samplers import initial_noise
+from d3s2.generator import Denoiser, Level, initial_noise
 from d3s2.synthesis.rules import LatentEnergy, Rule, own_update, stepped
 from d3s2.synthesis.settings import RULES, GuidanceSettings
 

@@ -17,18 +17,13 @@ from torch import Tensor
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import wait_for
 from d3s2.base.seeds import torch_generator
-from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.generator.layout_to_image import LayoutToImage
-from d3s2.generator.sample import Sampling, sample
-from d3s2.generator.samplers import TimeTravel
-from d3s2.nets.segmenter import Segmenter
+from d3s2.generator import Denoiser, LayoutToImage, Level, Sampling, TimeTravel, sample
+from d3s2.nets import Segmenter
 from d3s2.synthesis.guidance import Refusals, guide, smooth
 from d3s2.synthesis.items import SampledItem, finished
 from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
 from d3s2.synthesis.trace import Trace, is_traced, joined
-from d3s2.teacher.bank import FeatureBank
-from d3s2.teacher.energies import energies_of
-from d3s2.teacher.views import perturbed
+from d3s2.teacher import FeatureBank, energies_of, perturbed
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from d3s2.base.finite import not_finite
-from d3s2.data.pairs import to_bytes, to_unit
-from d3s2.nets.segmenter import Segmenter
-from d3s2.store.soft import SoftLabels, soften
+from d3s2.base.pixels import to_bytes, to_unit
+from d3s2.nets import Segmenter
+from d3s2.store import SoftLabels, soften
 from d3s2.synthesis.settings import SoftSettings, SynthesizeSettings
 from d3s2.synthesis.trace import rounded
-from d3s2.teacher.bank import FeatureBank
-from d3s2.teacher.class_losses import without_doubtful
-from d3s2.teacher.energies import agreement, energies_of
+from d3s2.teacher import FeatureBank, agreement, energies_of, without_doubtful
 
 
 @dataclass(frozen=True)

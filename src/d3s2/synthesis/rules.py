@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from d3s2.base.finite import not_finite
-from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator import Denoiser, Level
 from d3s2.synthesis.settings import GuidanceSettings
 
 

@@ -9,8 +9,8 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import Deviation, NotNegative, Positive, Share
 from d3s2.base.tables import Table
-from d3s2.generator.settings import NoiseWindow
-from d3s2.teacher.settings import ENERGIES, ViewSettings
+from d3s2.generator import NoiseWindow
+from d3s2.teacher import ENERGIES, ViewSettings
 
 RULES: Table[Callable[..., Any]] = Table(
     "guidance rule",

@@ -1,1 +1,5 @@
 """A frozen segmentation network that guides: feature bank and energies."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,7 +23,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
-from d3s2.nets.segmenter import Segmenter
+from d3s2.nets import Segmenter
 from d3s2.teacher.class_losses import LossSums
 from d3s2.teacher.losses import class_shares
 

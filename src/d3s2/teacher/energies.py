@@ -12,7 +12,7 @@ from torch import Tensor
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
-from d3s2.nets.segmenter import Segmentation
+from d3s2.nets import Segmentation
 from d3s2.teacher.bank import FeatureBank
 from d3s2.teacher.losses import feature_matching, segmentation_consistency
 from d3s2.teacher.settings import ENERGIES

@@ -9,7 +9,7 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import touches
 from d3s2.base.ranges import Deviation, Positive
 from d3s2.base.tables import Table
-from d3s2.hub.revisions import Revision
+from d3s2.hub import Revision
 
 ENERGIES: Table[Callable[..., Any]] = Table(
     "energy",

@@ -5,7 +5,7 @@ import pytest
 from d3s2.base.errors import ConfigError, UsageError
 from d3s2.evaluation.set_names import parse_set
 from d3s2.recipes import load_run
-from d3s2.report.set_names import SetPart, parse_name, set_title
+from d3s2.set_names import SetPart, parse_name, set_title
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from d3s2.generator.stable_diffusion.palettes import PALETTES
-from d3s2.hub.cards import MODEL_CARDS, is_cached
 from d3s2.hub.loading import cannot_load
+from d3s2.model_cards import MODEL_CARDS, is_cached
 
 
 def test_every_card_says_id_licence_size_and_how_to_get_it() -> None:

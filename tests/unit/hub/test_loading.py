@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from d3s2.base.errors import ModelError
-from d3s2.hub.cards import MODEL_CARDS, describe
 from d3s2.hub.loading import locate
+from d3s2.model_cards import MODEL_CARDS, describe
 from d3s2.nets.loading import load_segmenter
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import MobileViTConfig, MobileViTForSemanticSegmentation
 
-from d3s2.hub.cards import cards_for
+from d3s2.model_cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS

@@ -7,7 +7,7 @@ from d3s2.base.errors import ConfigError, UsageError
 from d3s2.execution.local import num_workers, places_for
 from d3s2.pipeline.ablate import Grid
 from d3s2.recipes import load_run
-from d3s2.student.train import precision_name
+from d3s2.student.training import precision_name
 
 
 def test_an_architecture_is_a_name_or_a_record_that_changes_the_protocol() -> None:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from d3s2.generator.stable_diffusion.controlnet_kind import CONTROLNET_TFLOP
 from d3s2.generator.stable_diffusion.cost import TINY_DECODER_TFLOP, UNET_TFLOP
-from d3s2.hub.cards import cards_for
+from d3s2.model_cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.planning.flops import GPUS, image_s, seconds_on
 from d3s2.recipes import load_run

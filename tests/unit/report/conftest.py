@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from d3s2.report.older_results import TITLES_1
-from d3s2.report.records import MetricTitle, Results, SetResult, Spread, mean_and_std
+from d3s2.results.older_results import TITLES_1
+from d3s2.results.records import MetricTitle, Results, SetResult, Spread
 
 MIOUS = {
     "distilled": (0.44, 0.48, 0.46),
@@ -16,8 +16,8 @@ MIOUS = {
 
 
 def row(name: str, mious: tuple[float, ...], **changes: Any) -> SetResult:
-    mean, std = mean_and_std(mious)
-    tail_mean, tail_std = mean_and_std([miou / 2 for miou in mious])
+    whole = Spread.of(mious)
+    mean = whole.mean
     facts: dict[str, Any] = {
         "name": name,
         "items": 2000 if name == "all" else 20,
@@ -25,7 +25,7 @@ def row(name: str, mious: tuple[float, ...], **changes: Any) -> SetResult:
         "student": "compact-unet",
         "seeds": (0, 1, 2),
         "iterations": 400,
-        "scores": {"miou": Spread(mean, std), "tail_miou": Spread(tail_mean, tail_std)},
+        "scores": {"miou": whole, "tail_miou": Spread.of([miou / 2 for miou in mious])},
         "per_seed": {"miou": mious},
         "per_class": {"iou": (mean + 0.1, mean, None, mean - 0.1)},
         "wall_s": 75.0,

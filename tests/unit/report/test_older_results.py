@@ -10,8 +10,8 @@ import pytest
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import read_json
 from d3s2.base.formats.records import record_from
-from d3s2.report.older_results import current_row
-from d3s2.report.records import Results, SetResult, read_results, write_results
+from d3s2.results.older_results import current_row
+from d3s2.results.records import Results, SetResult, read_results, write_results
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from d3s2.report.ablation import Ablation, AblationRow, ablation_csv, ablation_table
+from d3s2.report.ablation_tables import ablation_csv, ablation_table
 from d3s2.report.comparisons import (
     axis_figure,
     budget_figure,
@@ -17,7 +17,8 @@ from d3s2.report.comparisons import (
 )
 from d3s2.report.drawing import to_svg
 from d3s2.report.page import ReportContent, render
-from d3s2.report.records import Results, Spread
+from d3s2.results.ablation import Ablation, AblationRow
+from d3s2.results.records import Results, Spread
 
 UNET = "compact-unet"
 

@@ -19,7 +19,7 @@ from d3s2.report.figures import (
     frequency_figure,
     miou_figure,
 )
-from d3s2.report.records import Results, Spread
+from d3s2.results.records import Results, Spread
 
 FREQUENCIES = ClassFrequencies(
     ("hydrant", "sky", "tree"),

@@ -5,17 +5,8 @@ from pathlib import Path
 import pytest
 
 from d3s2.base.errors import StoreError
-from d3s2.report.judgements import (
-    HEADERS,
-    MEASURES,
-    Judgement,
-    Judgements,
-    Neighbour,
-    judgements_table,
-    neighbours_table,
-    read_judgements,
-    write_judgements,
-)
+from d3s2.judgements import Judgement, Judgements, Neighbour, read_judgements, write_judgements
+from d3s2.report.judgement_tables import HEADERS, MEASURES, judgements_table, neighbours_table
 
 NEIGHBOURS = (Neighbour("a", "a", "b", 12.0, 1.5), Neighbour("c", "c", "c", 3.0, 0.25))
 FOUND = Judgements(

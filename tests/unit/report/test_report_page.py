@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from d3s2.data.known.scenes import Scenes
+from d3s2.judgements import Judgement, Judgements, Neighbour
 from d3s2.report.figures import ClassFrequencies, EnergyTrace
 from d3s2.report.gallery import Gallery, GalleryRow
-from d3s2.report.judgements import Judgement, Judgements, Neighbour
 from d3s2.report.page import CostRow, ReportContent, cost_table, headlines, render
-from d3s2.report.records import Results, SetResult
+from d3s2.results.records import Results, SetResult
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 SCENES = Scenes("val", 2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from d3s2.base.errors import StoreError, UsageError
-from d3s2.report.records import Results, SetResult, mean_and_std, read_results, write_results
+from d3s2.results.records import Results, SetResult, Spread, read_results, write_results
 
 
 def test_results_survive_the_file(tmp_path: Path, results: Results, failed_row: SetResult) -> None:
@@ -33,12 +33,12 @@ def test_the_file_has_the_documented_keys(tmp_path: Path, results: Results) -> N
 
 def test_mean_and_deviation_are_those_of_a_sample() -> None:
     values = [0.31, 0.29, 0.36, 0.30]
-    mean, std = mean_and_std(values)
-    assert mean == pytest.approx(np.mean(values))
-    assert std == pytest.approx(np.std(values, ddof=1))
-    assert mean_and_std([0.5]) == (0.5, None)
+    spread = Spread.of(values)
+    assert spread.mean == pytest.approx(np.mean(values))
+    assert spread.std == pytest.approx(np.std(values, ddof=1))
+    assert Spread.of([0.5]) == Spread(0.5, None)
     with pytest.raises(UsageError, match=r"^A mean over seeds needs at least one value; give at least one seed\.$"):
-        mean_and_std([])
+        Spread.of([])
 
 
 def test_rows_are_ordered_and_found(results: Results) -> None:

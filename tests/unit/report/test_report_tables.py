@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from d3s2.report.records import Results, SetResult, Spread
 from d3s2.report.tables import (
     class_table,
     measured,
@@ -18,6 +17,7 @@ from d3s2.report.tables import (
     to_latex,
     to_markdown,
 )
+from d3s2.results.records import Results, SetResult, Spread
 
 
 def test_the_table_in_markdown(results: Results) -> None:

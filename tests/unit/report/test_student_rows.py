@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from d3s2.base.errors import StoreError
-from d3s2.report.student_rows import StudentRow, read_student_rows, write_student_rows
+from d3s2.results.student_rows import StudentRow, read_student_rows, write_student_rows
 
 
 def row(seed: int) -> StudentRow:

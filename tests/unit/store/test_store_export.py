@@ -13,7 +13,7 @@ from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.store.export import export
+from d3s2.store.exporting import export
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 THREADS = """
 import os, sys
 from pathlib import Path
-import d3s2.store.export as module
+import d3s2.store.exporting as module
 names = lambda: len(os.listdir("/proc/self/task"))
 before = names()
 module.export(Path(sys.argv[1]), Path(sys.argv[2]), "hf")

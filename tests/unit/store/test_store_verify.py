@@ -18,7 +18,7 @@ from d3s2.store.items import SCHEMA, ItemFacts, items_bytes, noise_seed, read_it
 from d3s2.store.manifest import PROVENANCE, digest_of
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften
-from d3s2.store.verify import verify
+from d3s2.store.verification import verify
 from d3s2.store.writer import SetWriter
 
 SCENES = Scenes("val", 3, (32, 48))

@@ -10,12 +10,13 @@ from tiny_networks import tiny_network
 from torch import Tensor
 from torch.nn import functional as F
 
-from d3s2.data.pairs import Pairs, to_unit
+from d3s2.base.pixels import to_unit
+from d3s2.data.pairs import Pairs
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
 from d3s2.store.soft import soften
-from d3s2.student import predict, train
+from d3s2.student import prediction, training
 from d3s2.student.augment import augment, draw_variation
 from d3s2.student.settings import AugmentationSettings, TrainSettings
 from d3s2.student.soft import SoftSource, soft_batch
@@ -77,10 +78,10 @@ def test_no_step_of_a_training_reads_from_its_device_but_the_loss(
         losses.append(loss)
         return lambda: 0.0
 
-    monkeypatch.setattr(train, "number_later", later)
+    monkeypatch.setattr(training, "number_later", later)
     settings = TrainSettings(iterations=3, batch=4, accumulate=accumulate)
     with Watched() as watched:
-        train.train(fresh(kind), pairs(), settings, seed=0, device=ELSEWHERE, soft=soft)
+        training.train(fresh(kind), pairs(), settings, seed=0, device=ELSEWHERE, soft=soft)
     assert [loss.device for loss in losses] == [ELSEWHERE] * 3
     pictures = [tensor for tensor in watched.moved if tensor.shape[-2:] == SIZE]
     assert len(pictures) == 2 * 3
@@ -94,11 +95,11 @@ def test_predictions_are_counted_on_the_device(monkeypatch: pytest.MonkeyPatch) 
         devices.extend([predicted.device, masks.device])
         return 0
 
-    monkeypatch.setattr(predict, "confusion_matrix", counted)
-    monkeypatch.setattr(predict, "boundary_counts", counted)
+    monkeypatch.setattr(prediction, "confusion_matrix", counted)
+    monkeypatch.setattr(prediction, "boundary_counts", counted)
     net = fresh("compact-unet").to(ELSEWHERE).eval()
     with Watched() as watched:
-        predict.measure(net, pairs(), device=ELSEWHERE, batch=3)
+        prediction.measure(net, pairs(), device=ELSEWHERE, batch=3)
     assert devices == [ELSEWHERE] * 8
     assert {tensor.dtype for tensor in watched.moved} == {torch.uint8}
 

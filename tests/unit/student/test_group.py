@@ -18,10 +18,10 @@ from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
 from d3s2.student.group import launched_group
-from d3s2.student.predict import measure
+from d3s2.student.prediction import measure
 from d3s2.student.settings import TrainSettings
 from d3s2.student.soft import SoftSource
-from d3s2.student.train import train
+from d3s2.student.training import train
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(iterations=4, batch=4, lr=1e-3, clip_norm=1e6)  # gradients as they are

@@ -8,7 +8,7 @@ from d3s2.data.pairs import Pairs
 from d3s2.metrics.counting import boundary_counts, confusion_matrix
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, frozen
-from d3s2.student.predict import measure, predict, sliding_scores
+from d3s2.student.prediction import measure, predict, sliding_scores
 from d3s2.student.settings import SlidingWindowSettings
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from d3s2.store.soft import SoftLabels, soften
 from d3s2.student.augment import augment, draw_variation
 from d3s2.student.settings import AugmentationSettings, TrainSettings
 from d3s2.student.soft import SoftSource, soft_batch
-from d3s2.student.train import train
+from d3s2.student.training import train
 
 CPU = torch.device("cpu")
 STILL = AugmentationSettings(flip=False, zoom=(1.0, 1.0), shift=0.0, brightness_contrast=0.0, saturation=0.0, hue=0.0)

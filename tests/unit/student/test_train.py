@@ -16,7 +16,7 @@ from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
 from d3s2.student.settings import TrainSettings
-from d3s2.student.train import train
+from d3s2.student.training import train
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(iterations=5, batch=2, lr=1e-3)

@@ -1,1 +1,5 @@
 """The census: pixels of each class in each mask, counted once and kept."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,14 +13,12 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import sha256_file
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
 from d3s2.generator.autoencoders import Autoencoder, decode, load_autoencoder, pixels_per_cell
 from d3s2.generator.compact.network import AUTOENCODER, CompactGenerator, bind, load_generator
 from d3s2.generator.compact.settings import CompactSettings
 from d3s2.generator.denoiser import Denoiser
-from d3s2.hub.loading import load_part
-from d3s2.hub.shipped import resolve_source
-from d3s2.hub.weights import sha256_weights
+from d3s2.hub import load_part, resolve_source, sha256_weights
 
 
 @dataclass(frozen=True)

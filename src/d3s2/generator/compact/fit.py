@@ -20,10 +20,11 @@ from torch import Tensor
 
 from d3s2.base.formats.checkpoint import Checkpoint
 from d3s2.base.machine.moving import number_later
+from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.base.training import Loss, Training, run_steps
-from d3s2.data.pairs import Pairs, PairSource, in_order, to_unit
+from d3s2.data import Pairs, PairSource, in_order
 from d3s2.generator.autoencoders import Autoencoder, encode
 from d3s2.generator.compact.network import CompactGenerator
 from d3s2.generator.compact.settings import CompactFitSettings

@@ -18,9 +18,7 @@ from d3s2.generator.compact.network import (
 )
 from d3s2.generator.compact.settings import CompactSettings
 from d3s2.generator.layout_to_image import FitTask, Fitted, FitTrial, GeneratorKind
-from d3s2.hub.revisions import commit_of
-from d3s2.hub.shipped import resolve_source
-from d3s2.hub.weights import sha256_weights
+from d3s2.hub import commit_of, resolve_source, sha256_weights
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -29,8 +29,7 @@ from d3s2.base.seeds import seed_for
 from d3s2.generator.autoencoders import Autoencoder
 from d3s2.generator.compact.settings import HEAD_CHANNELS, NORM_GROUPS
 from d3s2.generator.denoiser import Denoiser, Level
-from d3s2.hub.loading import loading, require_all_weights
-from d3s2.hub.weights import require_finite
+from d3s2.hub import loading_safely, require_all_weights, require_finite
 
 FIT_AGAIN = "get the folder again, or make one with `d3s2 fit`"
 REFINE_CHANNELS = 16
@@ -210,7 +209,7 @@ def load_generator(folder: Path, num_classes: int) -> tuple[CompactGenerator, Fl
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no compact generator here; make one with `d3s2 fit`.")
     read_record(folder / "config.json", ShapeRecord, FIT_AGAIN, ModelError)
-    with loading(folder, "a compact generator", FIT_AGAIN), torch.random.fork_rng(devices=[]):
+    with loading_safely(folder, "a compact generator", FIT_AGAIN), torch.random.fork_rng(devices=[]):
         # fresh weights may be drawn before they are replaced
         model, info = CompactGenerator.from_pretrained(
             folder, torch_dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
@@ -227,7 +226,7 @@ def load_generator(folder: Path, num_classes: int) -> tuple[CompactGenerator, Fl
 
 def _load_scheduler(folder: Path) -> FlowMatchEulerDiscreteScheduler:
     read_record(folder / "scheduler_config.json", ScheduleRecord, FIT_AGAIN, ModelError)
-    with loading(folder, "a schedule of flow matching", FIT_AGAIN):
+    with loading_safely(folder, "a schedule of flow matching", FIT_AGAIN):
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, local_files_only=True)
         scheduler.set_timesteps(sigmas=[1.0, 0.5])  # settings of wrong types show here only
         if not scheduler.sigmas.isfinite().all():

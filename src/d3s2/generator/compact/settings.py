@@ -8,7 +8,7 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import LearningRate, NotNegative, Positive, Seconds, Share, not_empty
 from d3s2.generator.settings import LayoutToImageSettings
-from d3s2.hub.revisions import Revision
+from d3s2.hub import Revision
 
 NORM_GROUPS, HEAD_CHANNELS = 16, 32
 """The compact generator normalises in so many groups, and its attention has heads of so many channels."""

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.seeds import seed_for
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
 from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, PALETTES, colour_condition, colour_table
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
 from d3s2.generator.stable_diffusion.prompts import pixels_of, prompt_of, spoken
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings
-from d3s2.hub.cards import MODEL_CARDS
-from d3s2.hub.loading import load_part
-from d3s2.hub.weights import sha256_weights
+from d3s2.hub import load_part, sha256_weights
+from d3s2.model_cards import MODEL_CARDS
 
 
 @dataclass(frozen=True)

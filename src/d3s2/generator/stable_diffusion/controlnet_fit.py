@@ -31,10 +31,11 @@ from torch.nn import functional as F
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.formats.checkpoint import Checkpoint
 from d3s2.base.machine.moving import number_later
+from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
 from d3s2.base.training import Loss, Training, run_steps
-from d3s2.data.pairs import Pairs, PairSource, to_unit
+from d3s2.data import Pairs, PairSource
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, predicted
 from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings
 

@@ -10,7 +10,7 @@ from d3s2.generator.stable_diffusion.controlnet import controlnet_to_fit, load_c
 from d3s2.generator.stable_diffusion.controlnet_fit import fit_controlnet
 from d3s2.generator.stable_diffusion.cost import sampling_cost
 from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings, ControlNetSettings
-from d3s2.hub.revisions import commit_of
+from d3s2.hub import commit_of
 
 CHECKPOINT = "checkpoint.pt"
 CONTROLNET_TFLOP = 0.283

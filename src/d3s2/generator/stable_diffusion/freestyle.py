@@ -18,7 +18,7 @@ from torch import Tensor
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import regular_size
 from d3s2.base.formats.tensors import MAX_FILE_BYTES, read_tensors
-from d3s2.data.label_space import LabelSpace
+from d3s2.data import LabelSpace
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.stable_diffusion.cost import sampling_cost

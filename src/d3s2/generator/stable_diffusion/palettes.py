@@ -18,7 +18,8 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError
 from d3s2.base.names import choose, nearest
-from d3s2.data.label_space import Colour, LabelSpace
+from d3s2.base.pixels import Colour
+from d3s2.data import LabelSpace
 
 PALETTES: dict[str, str] = {
     "ade20k": "ade20k.csv",

@@ -29,8 +29,7 @@ from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per
 from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.generator.stable_diffusion.settings import StableDiffusionSettings
-from d3s2.hub.loading import load_files, load_part
-from d3s2.hub.weights import sha256_weights
+from d3s2.hub import load_files, load_part, sha256_weights
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """(x, time) -> raw output of the diffusion network, its conditions bound inside; x holds the batch once, or twice

@@ -10,7 +10,7 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import LearningRate, NotNegative, Positive, Seconds, Share
 from d3s2.generator.settings import ComputeSettings, LayoutToImageSettings
-from d3s2.hub.revisions import Revision
+from d3s2.hub import Revision
 
 CLASSES_PLACE = "{classes}"  # in a prompt's template, where the classes go
 

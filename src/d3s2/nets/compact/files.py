@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.utils import CONFIG_NAME
 
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import write_json, writing
 from d3s2.base.formats.records import read_record
 from d3s2.base.names import choose
-from d3s2.hub.loading import CONFIG_NAME, load_weights, require_all_weights
-from d3s2.hub.weights import require_finite
+from d3s2.hub import load_weights, require_all_weights, require_finite
 from d3s2.nets.compact.unet import NUM_LEVELS, CompactUNet
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.preprocessing import Preprocessing

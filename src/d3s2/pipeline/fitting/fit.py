@@ -11,22 +11,18 @@ from torch import Tensor
 from d3s2.base.formats.files import sha256_text
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import is_first_process
+from d3s2.base.pixels import to_unit
 from d3s2.base.progress import track
 from d3s2.base.seeds import seed_for
-from d3s2.data.pairs import PairSource, in_order, to_unit
-from d3s2.generator.kinds import GENERATORS
-from d3s2.generator.layout_to_image import GeneratorKind, LayoutToImage
-from d3s2.hub.revisions import commit_of
-from d3s2.hub.shipped import resolve_source
-from d3s2.hub.weights import sha256_weights
-from d3s2.nets.fresh import new_segmenter
-from d3s2.nets.loading import default_layers, load_segmenter, save_segmenter
-from d3s2.nets.segmenter import Segmenter
+from d3s2.data import PairSource, in_order
+from d3s2.generator import GENERATORS, GeneratorKind, LayoutToImage
+from d3s2.hub import commit_of, resolve_source, sha256_weights
+from d3s2.nets import Segmenter, default_layers, load_segmenter, new_segmenter, save_segmenter
 from d3s2.pipeline.fitting.generator import make_generator
 from d3s2.pipeline.fitting.record import is_fitted, write_fitted
 from d3s2.pipeline.run import Run
-from d3s2.student.train import precision_name, precision_of, train
-from d3s2.teacher.bank import FeatureBank, gather_bank, load_bank, save_bank
+from d3s2.student import precision_name, precision_of, train
+from d3s2.teacher import FeatureBank, gather_bank, load_bank, save_bank
 
 BANK_BATCH = 16
 CHECKPOINT = "checkpoint.pt"

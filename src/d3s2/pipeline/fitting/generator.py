@@ -9,12 +9,9 @@ from PIL import Image
 
 from d3s2.base.errors import UsageError
 from d3s2.base.formats.files import writing
+from d3s2.base.pixels import to_bytes
 from d3s2.base.seeds import torch_generator
-from d3s2.data.pairs import to_bytes
-from d3s2.generator.kinds import GENERATORS
-from d3s2.generator.layout_to_image import FitTask, GeneratorKind, LayoutToImage
-from d3s2.generator.sample import Sampling, sample
-from d3s2.generator.settings import LayoutToImageSettings
+from d3s2.generator import GENERATORS, FitTask, GeneratorKind, LayoutToImage, LayoutToImageSettings, Sampling, sample
 from d3s2.pipeline.fitting.record import is_fitted, write_fitted
 from d3s2.pipeline.run import Run
 

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from d3s2.base.machine.moving import to_device
 from d3s2.base.machine.runtime import reduced
-from d3s2.data.pairs import PairSource, in_order, to_unit
-from d3s2.metrics.counting import boundary_counts, confusion_matrix
-from d3s2.metrics.metric import Counts
-from d3s2.nets.segmenter import Segmenter
+from d3s2.base.pixels import to_unit
+from d3s2.data import PairSource, in_order
+from d3s2.metrics import Counts, boundary_counts, confusion_matrix
+from d3s2.nets import Segmenter
 from d3s2.student.group import ALONE, Group
 from d3s2.student.settings import SlidingWindowSettings
 

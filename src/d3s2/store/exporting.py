@@ -17,7 +17,7 @@ from d3s2.base.formats.foreign_text import markdown_text
 from d3s2.base.progress import SILENT, Progress, track
 from d3s2.base.tables import Table
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.files.image_files import png_bytes
+from d3s2.data.files import png_bytes
 from d3s2.store.card import CARD_HEAD
 from d3s2.store.items import Item, json_bytes, own_file, sha256_bytes
 from d3s2.store.reader import DistilledSet
@@ -148,7 +148,7 @@ def export_ade20k(distilled: DistilledSet, to: Path, progress: Progress) -> None
 
 
 EXPORTS: Table[Callable[[DistilledSet, Path, Progress], None]] = Table(
-    "export format", {"hf": "d3s2.store.export:export_hf", "ade20k": "d3s2.store.export:export_ade20k"}
+    "export format", {"hf": "d3s2.store.exporting:export_hf", "ade20k": "d3s2.store.exporting:export_ade20k"}
 )
 """Writes a set to a folder that does not exist yet."""
 

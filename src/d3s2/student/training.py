@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from d3s2.base.formats.checkpoint import Checkpoint
 from d3s2.base.machine.moving import number_later, to_device
 from d3s2.base.machine.runtime import autocast_dtype, reduced
+from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import seeded, torch_generator
 from d3s2.base.train_ids import IGNORE
 from d3s2.base.training import Loss, Training, run_steps
-from d3s2.data.pairs import Pairs, PairSource, to_unit
-from d3s2.nets.loading import Network
-from d3s2.nets.trainable import SoftTargets
+from d3s2.data import Pairs, PairSource
+from d3s2.nets import Network, SoftTargets
 from d3s2.student.augment import Variation, augment, draw_variation
 from d3s2.student.group import ALONE, Group
 from d3s2.student.settings import TrainSettings

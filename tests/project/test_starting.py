@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from test_house import COMMANDS
+from test_rules import COMMANDS
 
 from d3s2.generator.compact.network import new_generator
 from d3s2.generator.compact.settings import HEAD_CHANNELS

@@ -11,7 +11,7 @@ import pytest
 from d3s2.base.formats.files import read_json
 from d3s2.data.known.camvid import SPACE as CAMVID
 from d3s2.data.known.ccp import SPACE as CCP
-from d3s2.report.older_results import current_row
+from d3s2.results.older_results import current_row
 
 ROOT = Path(__file__).resolve().parents[2]
 UNET, SEGFORMER = "compact-unet", "segformer-b0"

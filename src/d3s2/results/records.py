@@ -13,9 +13,9 @@ from typing import Any
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, read_object, record_from
-from d3s2.metrics.table import MIOU
-from d3s2.report.older_results import FORMAT_VERSION, in_todays_form
-from d3s2.report.set_names import SETS
+from d3s2.metrics import MIOU
+from d3s2.results.older_results import FORMAT_VERSION, in_todays_form
+from d3s2.set_names import SETS
 
 IOU = "iou"
 """What figures and tables of classes show; other shares of classes have tables of their own."""
@@ -32,6 +32,13 @@ class Spread:
 
     mean: float
     std: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Mean and sample deviation (n - 1); the deviation of one value is None."""
+        if not values:
+            raise UsageError("A mean over seeds needs at least one value; give at least one seed.")
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True)
@@ -167,13 +174,6 @@ def ratio_of(ours: SetResult | None, theirs: SetResult | None) -> float | None:
         return None
     above, below = ours.mean(MIOU), theirs.mean(MIOU)
     return above / below if above is not None and below else None
-
-
-def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample deviation (n - 1) over seeds; the deviation of one value is None."""
-    if not values:
-        raise UsageError("A mean over seeds needs at least one value; give at least one seed.")
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -208,7 +208,7 @@ def test_too_little_memory(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("d3s2.pipeline.distill.distill_run", lambda _: happens())
+    monkeypatch.setattr("d3s2.pipeline.distill_run", lambda _: happens())
     assert distil(tmp_path / "run") == 1
     assert said(capsys).startswith(sentence)
 
@@ -226,7 +226,7 @@ def test_ctrl_c_says_that_the_same_call_resumes(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt  # what Ctrl-C is to Python; a signal may be ignored where tests run in the background
 
-    monkeypatch.setattr("d3s2.pipeline.report.write_report", interrupt)
+    monkeypatch.setattr("d3s2.pipeline.write_report", interrupt)
     assert distil(tmp_path / "run") == 130
     assert said(capsys) == "d3s2: Stopped. The same call resumes from here."
     monkeypatch.undo()

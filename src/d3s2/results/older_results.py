@@ -1,7 +1,7 @@
 """Results of format version 1, in today's form.
 
 There a row had a pair of keys a score (`miou_mean`, `miou_std`), `miou_per_seed`, `iou_per_class`, and pairs of early
-scores. Nothing is computed: numbers move to their place in `report.records`, which then checks them.
+scores. Nothing is computed: numbers move to their place in `results.records`, which then checks them.
 """
 
 from collections.abc import Mapping

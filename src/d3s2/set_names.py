@@ -87,6 +87,11 @@ class SetName:
         """What readers are shown, for example 'balanced real + distilled, soft labels'."""
         return f" {JOINT} ".join(part.title for part in self.parts)
 
+    @property
+    def is_made_here(self) -> bool:
+        """Whether this set needs one that a run makes, for its pairs or for its size."""
+        return any(part.made in HERE for part in self.parts)
+
 
 @lru_cache(maxsize=1024)
 def parse_name(text: str) -> SetName:

@@ -1,0 +1,15 @@
+from .catalogue import DATASETS as DATASETS
+from .catalogue import open_split as open_split
+from .catalogue import published_split as published_split
+from .dataset import ResizedDataset as ResizedDataset
+from .dataset import SegmentationDataset as SegmentationDataset
+from .inspection import DatasetReport as DatasetReport
+from .inspection import inspect_dataset as inspect_dataset
+from .joined import JoinedDataset as JoinedDataset
+from .label_space import LabelSpace as LabelSpace
+from .pairs import Pairs as Pairs
+from .pairs import PairSource as PairSource
+from .pairs import in_order as in_order
+from .pairs import load_masks as load_masks
+from .pairs import open_pairs as open_pairs
+from .settings import DataSettings as DataSettings

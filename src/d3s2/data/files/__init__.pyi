@@ -1,0 +1,3 @@
+from .image_files import png_bytes as png_bytes
+from .image_files import read_image as read_image
+from .image_files import read_mask as read_mask

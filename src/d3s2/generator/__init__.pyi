@@ -1,0 +1,15 @@
+from .denoiser import Denoiser as Denoiser
+from .denoiser import Level as Level
+from .kinds import GENERATORS as GENERATORS
+from .kinds import GeneratorSettings as GeneratorSettings
+from .kinds import unloaded as unloaded
+from .layout_to_image import FitTask as FitTask
+from .layout_to_image import FitTrial as FitTrial
+from .layout_to_image import GeneratorKind as GeneratorKind
+from .layout_to_image import LayoutToImage as LayoutToImage
+from .samplers import TimeTravel as TimeTravel
+from .samplers import initial_noise as initial_noise
+from .sampling import Sampling as Sampling
+from .sampling import sample as sample
+from .settings import LayoutToImageSettings as LayoutToImageSettings
+from .settings import NoiseWindow as NoiseWindow

@@ -1,0 +1,15 @@
+from .loading import load_files as load_files
+from .loading import load_part as load_part
+from .loading import load_weights as load_weights
+from .loading import loading_safely as loading_safely
+from .loading import locate as locate
+from .loading import quiet_loading as quiet_loading
+from .loading import require_all_weights as require_all_weights
+from .revisions import Revision as Revision
+from .revisions import commit_of as commit_of
+from .revisions import commits_of as commits_of
+from .settings import SourceSettings as SourceSettings
+from .shipped import PRETRAINED as PRETRAINED
+from .shipped import resolve_source as resolve_source
+from .weights import require_finite as require_finite
+from .weights import sha256_weights as sha256_weights

@@ -1,0 +1,13 @@
+from .counting import boundary_counts as boundary_counts
+from .counting import confusion_matrix as confusion_matrix
+from .formulas import RULE as RULE
+from .formulas import mean_iou as mean_iou
+from .formulas import rarest_classes as rarest_classes
+from .metric import Counts as Counts
+from .metric import Metric as Metric
+from .metric import metric_named as metric_named
+from .metric import score_of as score_of
+from .metric import shares_of as shares_of
+from .table import METRICS as METRICS
+from .table import MIOU as MIOU
+from .table import TAIL_MIOU as TAIL_MIOU

@@ -1,0 +1,15 @@
+from .architectures import ARCHITECTURES as ARCHITECTURES
+from .architectures import UNET_GROUPS as UNET_GROUPS
+from .fresh import Architecture as Architecture
+from .fresh import new_segmenter as new_segmenter
+from .loading import Network as Network
+from .loading import default_layers as default_layers
+from .loading import load_segmenter as load_segmenter
+from .loading import save_segmenter as save_segmenter
+from .padding import edge_padded as edge_padded
+from .pooling import GRID as GRID
+from .pooling import deepest_layer as deepest_layer
+from .pooling import pooled_features as pooled_features
+from .segmenter import Segmentation as Segmentation
+from .segmenter import Segmenter as Segmenter
+from .trainable import SoftTargets as SoftTargets

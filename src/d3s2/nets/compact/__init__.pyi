@@ -1,0 +1,1 @@
+from .unet import CompactUNet as CompactUNet

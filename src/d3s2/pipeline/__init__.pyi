@@ -1,0 +1,14 @@
+from .ablate import Grid as Grid
+from .ablate import ablate_grid as ablate_grid
+from .config import RunConfig as RunConfig
+from .config import load_own_code as load_own_code
+from .distill import distill_run as distill_run
+from .evaluate import evaluate_run as evaluate_run
+from .report import write_report as write_report
+from .run import Run as Run
+from .run import open_run as open_run
+from .select import select_run as select_run
+from .variants import AXES as AXES
+from .variants import Variant as Variant
+from .variants import folder_name as folder_name
+from .variants import plan_variants as plan_variants

@@ -1,0 +1,1 @@
+from .fit import fit_everything as fit_everything

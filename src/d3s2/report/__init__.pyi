@@ -1,0 +1,15 @@
+from .ablation_tables import ablation_csv as ablation_csv
+from .ablation_tables import ablation_table as ablation_table
+from .figures import ClassFrequencies as ClassFrequencies
+from .figures import EnergyTrace as EnergyTrace
+from .gallery import Gallery as Gallery
+from .gallery import GalleryRow as GalleryRow
+from .gallery import gallery_png as gallery_png
+from .page import CostRow as CostRow
+from .page import ReportContent as ReportContent
+from .page import render as render
+from .tables import metrics_table as metrics_table
+from .tables import results_csv as results_csv
+from .tables import results_table as results_table
+from .tables import to_latex as to_latex
+from .tables import to_markdown as to_markdown

@@ -1,0 +1,15 @@
+from .ablation import REFERENCE as REFERENCE
+from .ablation import Ablation as Ablation
+from .ablation import AblationRow as AblationRow
+from .ablation import write_ablation as write_ablation
+from .records import IOU as IOU
+from .records import MetricTitle as MetricTitle
+from .records import Results as Results
+from .records import SetResult as SetResult
+from .records import Shares as Shares
+from .records import Spread as Spread
+from .records import ratio_of as ratio_of
+from .records import read_results as read_results
+from .records import write_results as write_results
+from .student_rows import StudentRow as StudentRow
+from .student_rows import write_student_rows as write_student_rows

@@ -1,0 +1,9 @@
+from .groups import with_groups as with_groups
+from .picks import Pick as Pick
+from .picks import Selection as Selection
+from .picks import explain as explain
+from .select import masks_for_ratio as masks_for_ratio
+from .select import select_masks as select_masks
+from .settings import METHODS as METHODS
+from .settings import SelectSettings as SelectSettings
+from .shortlist import Shortlist as Shortlist

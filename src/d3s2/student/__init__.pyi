@@ -1,0 +1,12 @@
+from .group import ALONE as ALONE
+from .group import Group as Group
+from .group import launched_group as launched_group
+from .prediction import measure as measure
+from .prediction import predict as predict
+from .prediction import score as score
+from .settings import SlidingWindowSettings as SlidingWindowSettings
+from .settings import TrainSettings as TrainSettings
+from .soft import SoftSource as SoftSource
+from .training import precision_name as precision_name
+from .training import precision_of as precision_of
+from .training import train as train

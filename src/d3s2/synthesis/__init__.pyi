@@ -1,0 +1,14 @@
+from .candidates import best_of as best_of
+from .candidates import require_finite as require_finite
+from .guided import Sampled as Sampled
+from .guided import guided_sample as guided_sample
+from .guided import item_noise as item_noise
+from .guided import sampled_together as sampled_together
+from .rules import LatentEnergy as LatentEnergy
+from .rules import Pulled as Pulled
+from .rules import own_update as own_update
+from .rules import stepped as stepped
+from .settings import RULES as RULES
+from .settings import GuidanceSettings as GuidanceSettings
+from .settings import SynthesizeSettings as SynthesizeSettings
+from .trace import Trace as Trace

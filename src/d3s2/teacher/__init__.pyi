@@ -1,0 +1,11 @@
+from .bank import FeatureBank as FeatureBank
+from .bank import gather_bank as gather_bank
+from .bank import load_bank as load_bank
+from .bank import save_bank as save_bank
+from .class_losses import without_doubtful as without_doubtful
+from .energies import agreement as agreement
+from .energies import energies_of as energies_of
+from .settings import ENERGIES as ENERGIES
+from .settings import TeacherSettings as TeacherSettings
+from .settings import ViewSettings as ViewSettings
+from .views import perturbed as perturbed
