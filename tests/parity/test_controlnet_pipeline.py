@@ -10,6 +10,7 @@ from diffusers import (
     ControlNetModel,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetPipeline,
     UNet2DConditionModel,
 )
@@ -20,6 +21,7 @@ from d3s2.base.config import build
 from d3s2.data.label_space import LabelSpace
 from d3s2.generator.kinds import GENERATORS
 from d3s2.generator.samplers import SAMPLERS, initial_noise
+from d3s2.generator.sampling import Sampling, sample
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
 from d3s2.generator.stable_diffusion.palettes import colour_condition
@@ -83,6 +85,34 @@ def test_latents_equal_the_pipeline_of_diffusers(folder: Path, schedule: str, gu
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     images = pipeline(prompts, condition, negative_prompt=["lamp", "lamp"], output_type="pt", **call).images
     torch.testing.assert_close(generator.decode(found).clamp(0, 1), images, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_sampling_from_images_equals_the_image_to_image_pipeline(folder: Path, guidance_scale: float) -> None:
+    generator, whole = loaded(folder, "ddim"), theirs(folder, "ddim")
+    masks = torch.zeros(1, *SIZE_PX, dtype=torch.uint8)
+    masks[0, 16:] = 1
+    images = torch.rand(1, 3, *SIZE_PX, generator=torch.Generator().manual_seed(5))
+    pipeline = StableDiffusionControlNetImg2ImgPipeline(**whole.components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    # They noise the image to the level of the step that strength leaves first, the third of six here.
+    first = levels_of(generator.scheduler, STEPS)[2].noise_share
+    expected = pipeline(
+        generator.prompts(masks),
+        image=generator.encode(images),  # what has four channels is taken as latents
+        control_image=colour_condition(masks, generator.colours),
+        strength=4 / STEPS,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance_scale,
+        controlnet_conditioning_scale=1.0,
+        negative_prompt=["lamp"],
+        generator=torch.Generator().manual_seed(3),
+        output_type="pt",
+    ).images
+    sampling = Sampling("ddim", STEPS, guidance_scale, start=first)
+    noises = [torch.Generator().manual_seed(3)]
+    found = sample(generator, masks, noises, sampling, device=torch.device("cpu"), images=images)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_condition_and_prompt_change_the_latents(folder: Path) -> None:

@@ -55,6 +55,14 @@ class LayoutToImage(Protocol):
         """What a manifest keeps of the model: kind, source, settings, digests of the weights."""
 
 
+@runtime_checkable
+class ImageEncoder(Protocol):
+    """A `LayoutToImage` that also brings images into its latents, so that sampling can start from a real one."""
+
+    def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
+        """Clean latents of RGB images in 0..1; `decode` brings them back as far as the model can."""
+
+
 Preview = Callable[[LayoutToImage, int], None]
 """Draws a few samples after so many steps of a fit."""
 

@@ -57,4 +57,5 @@ def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dic
 
 def _with_rule(settings: SynthesizeSettings, rule: str) -> SynthesizeSettings:
     guidance = settings.guidance if rule == UNGUIDED else settings.guidance.model_copy(update={"rule": rule})
-    return settings.model_copy(update={"guidance": guidance, "trace_every": 0})
+    # Wherever a run starts, its guidance is measured from noise on: all steps of the window are in it.
+    return settings.model_copy(update={"guidance": guidance, "trace_every": 0, "start": 1.0})

@@ -19,7 +19,7 @@ from d3s2.base.formats.files import write_json
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.records import read_record
 from d3s2.base.machine.runtime import commit, hardware, peak_memory_gib, versions
-from d3s2.data import load_masks
+from d3s2.data import load_masks, open_pairs
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.fitting.fit import Models, teacher_record
 from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
@@ -74,22 +74,37 @@ class _Place:
 
 
 def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], places: Sequence[_Place]) -> None:
-    masks = load_masks(run.train_data, batch)
+    masks, images = _pairs(run, batch)
     *unguided_place, guided_place = places
     before = None
     for place in unguided_place:
-        before = require_finite(batch, _sampled(run, models, batch, masks, guided=False))
+        before = require_finite(batch, _sampled(run, models, batch, masks, images, guided=False))
         _write(run, place, batch, before, before)
         _write_trace(run, before.trace, f"{UNGUIDED}-{number:06d}")
     candidates = range(run.config.synthesize.candidates)
-    tries = [_sampled(run, models, batch, masks, guided=True, candidate=candidate) for candidate in candidates]
+    tries = [_sampled(run, models, batch, masks, images, guided=True, candidate=candidate) for candidate in candidates]
     after = require_finite(batch, best_of(tries, run.config.synthesize.guidance))
     _write_trace(run, after.trace, f"guided-{number:06d}")
     _write(run, guided_place, batch, before, after)
 
 
+def _pairs(run: Run, batch: Sequence[str]) -> tuple[UInt8[Tensor, "b h w"], UInt8[Tensor, "b 3 h w"] | None]:
+    """Masks, and the real images of these masks where sampling starts from them; they are not read otherwise."""
+    if run.config.synthesize.start == 1:
+        return load_masks(run.train_data, batch), None
+    pairs = open_pairs(run.train_data, batch).take(range(len(batch)))
+    return pairs.masks, pairs.images
+
+
 def _sampled(
-    run: Run, models: Models, batch: Sequence[str], masks: UInt8[Tensor, "b h w"], *, guided: bool, candidate: int = 0
+    run: Run,
+    models: Models,
+    batch: Sequence[str],
+    masks: UInt8[Tensor, "b h w"],
+    images: UInt8[Tensor, "b 3 h w"] | None,
+    *,
+    guided: bool,
+    candidate: int = 0,
 ) -> Sampled:
     """The same noise with and without guidance."""
     noises = [item_noise(run.config.seed, source_id, candidate) for source_id in batch]
@@ -101,6 +116,7 @@ def _sampled(
         noises,
         run.config.synthesize,
         device=run.device,
+        images=images,
         guided=guided,
     )
 

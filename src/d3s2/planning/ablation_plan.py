@@ -41,7 +41,7 @@ def _sampling_work(config: RunConfig, num_all: int) -> float:
     num_masks = masks_for_ratio(config.select.ratio, num_all) if config.select.ratio else config.select.num_masks or 0
     guided = 1.5 if settings.guidance.rule == "fast" else 2.5
     cost = (guided if settings.guidance.strength > 0 else 1.0) + (1.0 if settings.unguided_too else 0.0)
-    return num_masks * settings.steps * settings.candidates * settings.repeats * cost
+    return num_masks * settings.steps_taken * settings.candidates * settings.repeats * cost
 
 
 def _num_students(grid: Grid) -> int:

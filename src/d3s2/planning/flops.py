@@ -66,8 +66,9 @@ def image_s(config: RunConfig, gpu: Gpu) -> float | None:
     network = cost.network * (1 if settings.guidance_scale == 1 else 2)
     images = settings.candidates + (1 if settings.unguided_too else 0)
     # of each traced step the teacher sees the prediction once; a gradient is a pass there and one back
-    in_window = settings.steps * (guidance.window.noisiest - guidance.window.cleanest)
-    taken = settings.steps + in_window * (settings.repeats - 1)
+    guided_share = max(0.0, min(guidance.window.noisiest, settings.start) - guidance.window.cleanest)
+    in_window = settings.steps * guided_share
+    taken = settings.steps_taken + in_window * (settings.repeats - 1)
     traced = taken / settings.trace_every if settings.trace_every else 0.0
     gradients = settings.candidates * in_window * settings.repeats * guidance.inner_steps / guidance.every
     through = 0.0 if guidance.rule == "fast" else network

@@ -202,7 +202,7 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     settings = config.synthesize
     sets = 2 if settings.unguided_too else 1
     sets_text = f"{num_masks:,} images x {sets - 1 + settings.candidates}"
-    amount = f"{sets_text}, {settings.steps} steps, guidance {settings.guidance.rule}"
+    amount = f"{sets_text}, {settings.steps_taken:.0f} steps, guidance {settings.guidance.rule}"
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     if kind.fresh is None:
         one_s = image_s(config, gpu_of(device))
@@ -212,7 +212,7 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     batches = -(-num_masks // together)
     generator = kind.fresh(config.generator, sizes.num_classes, 0, device)
     step_s = denoise_s(generator, together, settings.guidance_scale, config.data.size, device)
-    return Step("synthesize", amount, batches * settings.steps * factor * step_s)
+    return Step("synthesize", amount, batches * settings.steps_taken * factor * step_s)
 
 
 def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureSettings) -> Step:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import wait_for
+from d3s2.base.pixels import to_unit
 from d3s2.base.seeds import torch_generator
 from d3s2.generator import Denoiser, LayoutToImage, Level, Sampling, TimeTravel, sample
 from d3s2.nets import Segmenter
@@ -73,6 +74,7 @@ def guided_sample(
     settings: SynthesizeSettings,
     *,
     device: torch.device,
+    images: UInt8[Tensor, "b 3 h w"] | None = None,
     guided: bool = True,
 ) -> Sampled:
     """One image for each mask.
@@ -84,10 +86,12 @@ def guided_sample(
         masks: train ids, 255 ignored, at the size of the images.
         noises: one for each mask (`item_noise`); the same noise gives the same image.
         settings: of sampling and guidance.
+        images: RGB, 0..255, one a mask, that sampling starts from where `settings.start` is below 1.
         guided: without guidance otherwise, from the same noise.
 
     Returns: images as they are stored, also those that are not finite: their energies are infinite (`require_finite`).
     Raises:
+        UsageError: `settings.start` is below 1 and there are no images, or it leaves no step.
         NumericError: a guidance gradient was not finite at more than three steps of one item; where there are other
             candidates the item is not finite instead.
     """
@@ -100,6 +104,7 @@ def guided_sample(
                 bank,
                 masks[start : start + together].to(device),
                 noises[start : start + together],
+                None if images is None else images[start : start + together],
                 settings,
                 guided,
             )
@@ -119,6 +124,7 @@ def _sampled(
     bank: FeatureBank,
     masks: UInt8[Tensor, "b h w"],
     noises: Sequence[ItemNoise],
+    images: UInt8[Tensor, "b 3 h w"] | None,
     settings: SynthesizeSettings,
     guided: bool,
 ) -> Sampled:
@@ -138,25 +144,26 @@ def _sampled(
 
     refusals = Refusals(tuple(noise.name for noise in noises), ends=settings.candidates == 1)  # another may still do
     start = time.perf_counter()
-    images = sample(
+    made = sample(
         generator,
         masks,
         [noise.latent for noise in noises],
         _sampling(settings),
         device=masks.device,
+        images=None if images is None else to_unit(images.to(masks.device)),
         guided=_guidance(generator, teacher, bank, masks, noises, settings.guidance, refusals) if guided else None,
         callback=record,
     )
     wait_for(masks.device)
     trace.wall_s = time.perf_counter() - start - tracing_s
-    images[refusals.too_many()] = torch.nan
+    made[refusals.too_many()] = torch.nan
     candidates = [noise.candidate for noise in noises]
-    return Sampled(finished(images, masks, candidates, teacher, bank, settings), trace)
+    return Sampled(finished(made, masks, candidates, teacher, bank, settings), trace)
 
 
 def _sampling(settings: SynthesizeSettings) -> Sampling:
     travel = None if settings.repeats == 1 else TimeTravel(settings.repeats, settings.guidance.window)
-    return Sampling(settings.sampler, settings.steps, settings.guidance_scale, settings.eta, travel)
+    return Sampling(settings.sampler, settings.steps, settings.guidance_scale, settings.eta, travel, settings.start)
 
 
 def _guidance(

@@ -93,6 +93,9 @@ class SynthesizeSettings(Config):
     """Classifier-free guidance; 1 switches it off."""
     batch: Positive = 10
     """Masks that are one piece of work."""
+    start: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of noise that sampling starts with: 1 is noise alone; below it each item starts from the real image of its
+    mask with so much noise upon it and takes the steps that are left. The page tells which items are near-copies."""
     candidates: Positive = 1
     """Guided images made for each mask, from as many noises; the one that the teacher agrees with most is kept."""
     guidance: GuidanceSettings = GuidanceSettings()
@@ -109,6 +112,11 @@ class SynthesizeSettings(Config):
     """Energies are taken at every n-th step, for the page's curves; 0 at none. No image depends on it."""
     measure_cost: bool = Field(default=False, json_schema_extra=UNTOUCHED)
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
+
+    @property
+    def steps_taken(self) -> float:
+        """Steps that are left from `start` on, for plans: exact where levels are evenly spaced in noise."""
+        return self.steps * self.start
 
     @model_validator(mode="after")
     def _eta_is_for_ddim(self) -> "SynthesizeSettings":

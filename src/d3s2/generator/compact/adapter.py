@@ -14,7 +14,7 @@ from torch import Tensor
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import sha256_file
 from d3s2.data import LabelSpace
-from d3s2.generator.autoencoders import Autoencoder, decode, load_autoencoder, pixels_per_cell
+from d3s2.generator.autoencoders import Autoencoder, decode, encode, load_autoencoder, pixels_per_cell
 from d3s2.generator.compact.network import AUTOENCODER, CompactGenerator, bind, load_generator
 from d3s2.generator.compact.settings import CompactSettings
 from d3s2.generator.denoiser import Denoiser
@@ -47,6 +47,9 @@ class CompactAdapter:
     def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
         self.model.require_size(*masks.shape[1:])
         return bind(self.model, masks.to(self.model.device), guidance_scale)
+
+    def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
+        return images * 2 - 1 if self.autoencoder is None else encode(self.autoencoder, images)
 
     def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
         if self.autoencoder is None:

@@ -84,6 +84,9 @@ class ControlNetGenerator:
 
         return parts.denoiser(predict, guidance_scale)
 
+    def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
+        return self.parts.encode(images)
+
     def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
         return self.parts.decode(latents, for_guidance=for_guidance)
 
