@@ -10,7 +10,8 @@ import torch
 from d3s2.base.fingerprint import touching
 from d3s2.base.formats.files import sha256_file, sha256_text
 from d3s2.data.settings import DataSettings
-from d3s2.evaluation.sets import Members, Sets
+from d3s2.evaluation.members import Members
+from d3s2.evaluation.sets import Sets
 from d3s2.evaluation.settings import ArchitectureSettings, EvaluateSettings
 from d3s2.evaluation.student_records import digest_of, student_path
 from d3s2.evaluation.students import StudentJob

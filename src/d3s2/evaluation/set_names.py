@@ -2,14 +2,18 @@
 
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
-from d3s2.report.set_names import ALL, BALANCED, HERE, RANDOM, SetPart, parse_name
+from d3s2.report.set_names import ALL, BALANCED, BEST_REAL, HERE, RANDOM, SetPart, parse_name
 from d3s2.selection.settings import METHODS
 
-REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))
+REAL = (RANDOM, BALANCED, BEST_REAL, ALL, *(name for name in METHODS if name != RANDOM))
+
+
+CANDIDATES = (BALANCED, "rarest-first", "k-center", "facility-location", "herding", "medoids")
+"""Real subsets of which `best-real` is the best."""
 
 
 def parse_set(name: str) -> tuple[SetPart, ...]:
-    """The parts of a set; raises UsageError where one is unknown, twice, or cannot have soft labels."""
+    """The parts of a set; raises UsageError where one is unknown or twice."""
     parts = parse_name(name).parts
     for part in parts:
         _check_part(part, name)
@@ -25,9 +29,32 @@ def is_made_here(name: str) -> bool:
     return any(part.made in HERE for part in parse_set(name))
 
 
+def is_real(name: str) -> bool:
+    """Whether a set holds real pairs only, as many as the run's budget says or all of them."""
+    return all(part.is_real and part.like is None for part in parse_set(name))
+
+
+def takes_all(name: str) -> bool:
+    """Whether a set is all real pairs, whatever the budget."""
+    return all(part.source == ALL for part in parse_set(name))
+
+
+def asks_for_best_real(name: str) -> bool:
+    """Whether a set needs the best real subset to be chosen."""
+    return any(part.source == BEST_REAL for part in parse_set(name))
+
+
 def checked(name: str) -> str:
     """The name as it is; raises UsageError where `parse_set` does."""
     parse_set(name)
+    return name
+
+
+def checked_candidate(name: str) -> str:
+    """The name as it is; raises UsageError where it is no choice of real pairs of the run's budget."""
+    if name not in REAL or name in (RANDOM, BEST_REAL, ALL):
+        known = [one for one in REAL if one not in (RANDOM, BEST_REAL, ALL)]
+        raise UsageError(f"'{name}' is no candidate for {BEST_REAL}, expected one of {', '.join(known)}.")
     return name
 
 
@@ -41,8 +68,6 @@ def _check_part(part: SetPart, name: str) -> None:
                 f"Set '{name}': '{part.text}' is not of the form random@distilled-soft: a choice of real pairs, '@', "
                 "and the distilled set whose bytes it takes."
             )
-    if part.soft and part.is_real:
-        raise UsageError(f"Set '{name}': real data has no soft labels here; '-soft' goes with distilled sets.")
 
 
 def _unknown(part: SetPart) -> str:

@@ -21,7 +21,7 @@ from d3s2.base.seeds import seed_for
 from d3s2.data.catalogue import open_split
 from d3s2.data.pairs import PairSource, open_pairs
 from d3s2.data.settings import DataSettings
-from d3s2.evaluation.sets import Members, open_members, png_size, soft_bytes_of, soft_of
+from d3s2.evaluation.members import Members, Sizes, open_members, sizes_of, soft_bytes_of, soft_of
 from d3s2.evaluation.settings import ArchitectureSettings
 from d3s2.evaluation.student_records import (
     Expected,
@@ -192,6 +192,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         counts = measured()
     if first and job.keep is not None:
         save_segmenter(net, job.keep, names)
+    sizes, soft_bytes = (sizes_of(pairs), soft_bytes_of(job.members)) if first else (Sizes(0, 0), 0)
     return StudentRecord(
         set_name=job.set_name,
         student=job.student,
@@ -199,7 +200,8 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         digest=job.digest,
         depends=dict(job.depends),
         items=len(pairs),
-        bytes=png_size(pairs) + soft_bytes_of(job.members) if first else 0,
+        bytes=sizes.png + soft_bytes,
+        jpeg_bytes=sizes.jpeg + soft_bytes,
         iterations=job.protocol.iterations,
         confusion=counts.confusion.tolist(),
         boundary=counts.boundary.tolist(),

@@ -21,8 +21,9 @@ from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data.catalogue import open_split
-from d3s2.evaluation.set_names import parse_set
+from d3s2.evaluation.set_names import asks_for_best_real, is_real, parse_set
 from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.controls.validation import require_own_split
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.fingerprint import fingerprint
@@ -30,13 +31,12 @@ from d3s2.pipeline.run import Run, open_run, set_folder
 from d3s2.pipeline.variants import Variant, folder_name
 from d3s2.report.ablation import REFERENCE, Ablation, AblationRow, ablation_csv, ablation_table, write_ablation
 from d3s2.report.page import ReportContent, render
-from d3s2.report.set_names import ALL, BALANCED, HERE, RANDOM
+from d3s2.report.set_names import HERE
 from d3s2.report.tables import to_markdown
 from d3s2.store.items import MANIFEST
 from d3s2.store.reader import DistilledSet
 
 SHARED, VARIANTS = "shared", "variants"
-REAL_SETS = (RANDOM, BALANCED, ALL)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Grid:
                 f"--split {self.split} is the split that students are trained on; give another one, for example "
                 f"'{self.config.data.test}'."
             )
+        if any(asks_for_best_real(name) for name in self.config.evaluate.sets):
+            require_own_split(self.config.data)
 
     @property
     def runs(self) -> Mapping[str, RunConfig]:
@@ -69,8 +71,8 @@ class Grid:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The real sets of the recipe."""
-        return tuple(name for name in self.config.evaluate.sets if name in REAL_SETS)
+        """The real sets of the recipe, with hard labels and with soft ones."""
+        return tuple(name for name in self.config.evaluate.sets if is_real(name))
 
 
 def ablate(grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT, command: str = "") -> Ablation:

@@ -1,5 +1,6 @@
 """A run: its config, its folder, its data; what every stage is handed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from d3s2.report.set_names import GUIDED
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
-CENSUS, TEST_CENSUS = "census", "census-test"
+CENSUS = "census"
 MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 
 
@@ -93,7 +94,8 @@ class Run:
     @cached_property
     def test_census(self) -> MaskCensus:
         """Pixel counts of the test split: all its masks are read, so that a bad one is named before any training."""
-        return self._counted(self.test_data, TEST_CENSUS, skip_bad=False)
+        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", self.config.data.test)
+        return self._counted(self.test_data, f"{CENSUS}-{name}", skip_bad=False)
 
     @property
     def test_digest(self) -> str:

@@ -11,9 +11,9 @@ from d3s2.base.config import build, with_overrides
 from d3s2.base.errors import ConfigError
 from d3s2.base.formats.yaml_text import parse_yaml
 from d3s2.base.names import choose
-from d3s2.evaluation.set_names import is_made_here, parse_set
+from d3s2.evaluation.set_names import is_made_here, parse_set, takes_all
 from d3s2.pipeline.config import RunConfig
-from d3s2.report.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED
+from d3s2.report.set_names import BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED
 from d3s2.synthesis.settings import RULES
 
 DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
@@ -108,7 +108,7 @@ def budget(*ratios: float) -> Axis:
     """Shares of the masks; all sets of the recipe at each, but for all real data, which have no budget."""
 
     def variants(config: RunConfig) -> tuple[Variant, ...]:
-        sets = tuple(name for name in config.evaluate.sets if name != ALL)
+        sets = tuple(name for name in config.evaluate.sets if not takes_all(name))
         unguided = any(part.made == UNGUIDED for name in sets for part in parse_set(name))
         also = ("synthesize.unguided_too=true",) if unguided else ()
         return tuple(

@@ -5,13 +5,12 @@ from dataclasses import replace
 import torch
 
 from d3s2.data.catalogue import open_split
-from d3s2.evaluation.set_names import is_made_here, parse_set
+from d3s2.evaluation.set_names import is_made_here, parse_set, takes_all
 from d3s2.pipeline.ablate import Grid
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.variants import Variant, folder_name
 from d3s2.planning.plan import Plan, Step, make_plan
 from d3s2.report.ablation import REFERENCE
-from d3s2.report.set_names import ALL
 from d3s2.selection.select import masks_for_ratio
 
 
@@ -49,7 +48,8 @@ def _sampling_work(config: RunConfig, num_all: int) -> float:
 def _num_students(grid: Grid) -> int:
     """Different ones: a real set of one budget is trained once."""
     sets: set[tuple[str, str, float | None]] = {
-        (name, "" if name == ALL else str(grid.config.select), None) for name in grid.references
+        (name, "" if takes_all(name) else str(grid.config.select), _soft_weight(name, grid.config))
+        for name in grid.references
     }
     for variant in grid.variants:
         config = variant.config(grid.config)

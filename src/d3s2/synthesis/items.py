@@ -68,7 +68,7 @@ def finished(
         SampledItem(
             image=np.ascontiguousarray(stored[index].permute(1, 2, 0).cpu().numpy()),
             mask=kept[index].cpu().numpy(),
-            soft=None if broken[index] else _soft_labels(seen.scores[index], settings.soft),
+            soft=None if broken[index] or settings.soft is None else soft_labels(seen.scores[index], settings.soft),
             candidate=candidate,
             energies={name: values[index] for name, values in energies.items()},
             accuracy=accuracy[index],
@@ -77,7 +77,6 @@ def finished(
     )
 
 
-def _soft_labels(logits: Float[Tensor, "c h w"], settings: SoftSettings | None) -> SoftLabels | None:
-    if settings is None:
-        return None
+def soft_labels(logits: Float[Tensor, "c h w"], settings: SoftSettings) -> SoftLabels:
+    """The teacher's distribution on an image, from its logits, as it is stored."""
     return soften(logits.float().softmax(dim=0).cpu().numpy(), settings.num_top, settings.cell_px)
