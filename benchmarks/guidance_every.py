@@ -22,7 +22,7 @@ import torch
 from side_by_side import parser_for, tell
 
 from d3s2.base.machine.runtime import pick_device
-from d3s2.data.pairs import load_masks
+from d3s2.data.pairs import open_pairs
 from d3s2.pipeline.fitting.fit import Models, fit_models
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import select_run
@@ -93,7 +93,7 @@ def drawn(run: Run, models: Models, ids: Sequence[str], *, guided: bool) -> tupl
     for begin in range(0, len(ids), settings.batch):
         batch = ids[begin : begin + settings.batch]
         noises = [item_noise(run.config.seed, source_id) for source_id in batch]
-        masks = load_masks(run.train_data, batch)
+        masks = open_pairs(run.train_data, batch).take_masks(range(len(batch)))
         sampled = guided_sample(
             models.generator, models.teacher, models.bank, masks, noises, settings, device=run.device, guided=guided
         )

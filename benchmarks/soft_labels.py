@@ -26,7 +26,8 @@ from d3s2.pipeline.run import Run, read_config
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import soft_bytes, soften
+from d3s2.store.soft import soften
+from d3s2.store.soft.labels import soft_bytes
 from d3s2.store.writer import SetWriter
 
 VARIANTS = "4x4 2x4 1x4 1xall"

@@ -2,7 +2,8 @@
 
 set   =  part { "+" part }
 part  =  chosen [ "@" made ] | made
-chosen  =  "random" | "balanced" | "all" | a selection method
+chosen  =  real [ "-soft" ]
+real  =  "random" | "balanced" | "best-real" | "all" | a selection method
 made  =  distilled [ "-soft" ]
 distilled  =  "distilled" | "distilled-unguided" | the path of a distilled set's folder, with a "/" in it
 
@@ -10,10 +11,11 @@ An '@' behind a "/" belongs to the path. Any text is read, since tables show wha
 there are, and which parts go together, is checked where sets are asked for (`evaluation.set_names`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-RANDOM, BALANCED, ALL = "random", "balanced", "all"
+RANDOM, BALANCED, BEST_REAL, ALL = "random", "balanced", "best-real", "all"
 GUIDED, UNGUIDED = "distilled", "distilled-unguided"
 HERE = (GUIDED, UNGUIDED)
 JOINT, AT, SOFT_END = "+", "@", "-soft"
@@ -21,6 +23,7 @@ JOINT, AT, SOFT_END = "+", "@", "-soft"
 SETS = {
     RANDOM: "random real",
     BALANCED: "balanced real",
+    BEST_REAL: "best real",
     UNGUIDED: "distilled, unguided",
     GUIDED: "distilled",
     ALL: "all real",
@@ -33,8 +36,9 @@ class SetPart:
     """One part of a set.
 
     Args:
-        source: 'random', 'balanced', a selection method, 'all', 'distilled', 'distilled-unguided', or a path.
-        soft: whether students learn from its soft labels too.
+        source: 'random', 'balanced', 'best-real', a selection method, 'all', 'distilled', 'distilled-unguided', or a
+            path.
+        soft: whether students learn from the teacher's soft labels of it too.
         like: the made part whose bytes a chosen one takes; None takes the run's budget of masks.
     """
 
@@ -92,6 +96,21 @@ class SetName:
         """Whether this set needs one that a run makes, for its pairs or for its size."""
         return any(part.made in HERE for part in self.parts)
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it holds real pairs only, as many as the run's budget says or all of them."""
+        return all(part.is_real and part.like is None for part in self.parts)
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether it is all real pairs, whatever the budget."""
+        return all(part.source == ALL for part in self.parts)
+
+    @property
+    def asks_for_best_real(self) -> bool:
+        """Whether the best real subset has to be chosen for it."""
+        return any(part.source == BEST_REAL for part in self.parts)
+
 
 @lru_cache(maxsize=1024)
 def parse_name(text: str) -> SetName:
@@ -106,6 +125,35 @@ def set_title(text: str) -> str:
 
 def _parse_part(text: str) -> SetPart:
     chosen, at, made = text.partition(AT)
-    if at and "/" not in chosen:
-        return SetPart(chosen, like=_parse_part(made))
-    return SetPart(text.removesuffix(SOFT_END), text.endswith(SOFT_END))
+    like = _parse_part(made) if at and "/" not in chosen else None
+    own = text if like is None else chosen
+    return SetPart(own.removesuffix(SOFT_END), own.endswith(SOFT_END), like)
+
+
+def order_of(text: str) -> tuple[float, bool]:
+    """Where a set stands in tables: as in SETS, soft labels behind hard ones, all others before all real data."""
+    parts = parse_name(text).parts
+    first, names = parts[0], list(SETS)
+    if len(parts) > 1 or first.like is not None or first.source not in SETS:
+        return names.index(ALL) - 0.5, False
+    return float(names.index(first.source)), first.soft
+
+
+def base_for(name: str, base: str, evaluated: Container[str]) -> str | None:
+    """The set `base` with the kind of labels that the set `name` has, else with hard ones; None where there is none."""
+    soft = any(part.soft for part in parse_name(name).parts)
+    like = [f"{base}{SOFT_END}"] if soft else []
+    return next((one for one in (*like, base) if one in evaluated), None)
+
+
+def bases_of(name: str, evaluated: Container[str]) -> list[str]:
+    """What a set is compared with: real subsets, and itself with hard labels where it has soft ones."""
+    found = [base_for(name, base, evaluated) for base in (RANDOM, BALANCED, BEST_REAL)]
+    hard = hard_of(name)
+    found += [hard] if hard in evaluated else []
+    return [base for base in dict.fromkeys(found) if base is not None and base != name]
+
+
+def hard_of(name: str) -> str:
+    """The same pairs without soft labels."""
+    return JOINT.join(replace(part, soft=False).text for part in parse_name(name).parts)

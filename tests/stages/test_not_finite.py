@@ -13,7 +13,7 @@ from torch import Tensor
 from d3s2.base.config import Config
 from d3s2.base.errors import NumericError
 from d3s2.base.pixels import to_bytes
-from d3s2.data.pairs import load_masks
+from d3s2.data.pairs import load_pairs
 from d3s2.generator.compact.adapter import CompactAdapter
 from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.pipeline.distill import distill_run
@@ -64,7 +64,8 @@ def broken(models: Models, breaks: Callable[[int], bool]) -> Models:
 
 
 def sampled(run: Run, models: Models, ids: Sequence[str], candidate: int = 0, *, guided: bool = True) -> Sampled:
-    masks, noises = load_masks(run.train_data, ids), [item_noise(run.config.seed, name, candidate) for name in ids]
+    masks = load_pairs(run.train_data, ids).masks
+    noises = [item_noise(run.config.seed, name, candidate) for name in ids]
     parts = (models.generator, models.teacher, models.bank)
     return guided_sample(*parts, masks, noises, run.config.synthesize, device=CPU, guided=guided)
 

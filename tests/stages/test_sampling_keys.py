@@ -7,7 +7,7 @@ import torch
 from tiny_run import TINY, content, distil
 
 from d3s2.base.errors import UsageError
-from d3s2.data.pairs import load_masks, load_pairs
+from d3s2.data.pairs import load_pairs
 from d3s2.pipeline.fitting.fit import Models, fit_models
 from d3s2.pipeline.run import Run, open_run
 from d3s2.recipes import load_run
@@ -50,7 +50,8 @@ def test_a_start_without_a_step_or_an_image_is_named(made: tuple[Path, Run, Mode
         sampled(made, "synthesize.start=0.05")
     _, run, models = made
     settings = load_run("scenes", [*TINY, "synthesize.start=0.5"]).synthesize
-    masks, parts = load_masks(run.train_data, run.train_data.ids[:1]), (models.generator, models.teacher, models.bank)
+    masks = load_pairs(run.train_data, run.train_data.ids[:1]).masks
+    parts = (models.generator, models.teacher, models.bank)
     with pytest.raises(UsageError, match="give the images"):
         guided_sample(*parts, masks, [item_noise(0, "a")], settings, device=run.device)
 

@@ -12,7 +12,7 @@ from tiny_run import call, content, distil
 from d3s2.base.pixels import to_unit
 from d3s2.nets.loading import load_segmenter
 from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import ERROR_BOUND
+from d3s2.store.soft.labels import ERROR_BOUND
 from d3s2.store.verification import verify
 
 SOFT = "synthesize.soft={num_top: 3, cell_px: 5}"

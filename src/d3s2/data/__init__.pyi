@@ -10,6 +10,6 @@ from .label_space import LabelSpace as LabelSpace
 from .pairs import Pairs as Pairs
 from .pairs import PairSource as PairSource
 from .pairs import in_order as in_order
-from .pairs import load_masks as load_masks
+from .pairs import native_pairs as native_pairs
 from .pairs import open_pairs as open_pairs
 from .settings import DataSettings as DataSettings

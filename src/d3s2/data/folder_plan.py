@@ -72,6 +72,7 @@ class SplitFiles:
         lists: list files below the root, the first that exists is used: a line is a name, the path of an image, or
             the paths of an image and a mask. None: the split is everything in its folders.
         takes: without a list file, the positions in name order (from 0) that belong to the split. Default: all.
+        part: of what the list or `takes` says, the positions (from 0) that belong to the split. Default: all.
         images: a folder of images of its own.
         masks: a folder of masks of its own.
         num_pairs: the official count, where there is one.
@@ -80,6 +81,7 @@ class SplitFiles:
     folder: str = ""
     lists: tuple[str, ...] = ()
     takes: Callable[[int], bool] | None = None
+    part: Callable[[int], bool] | None = None
     images: str | None = None
     masks: str | None = None
     num_pairs: int | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import isdir, isfile, islink, realpath
 from pathlib import Path
+from typing import TypeVar
 
 from d3s2.base.errors import DataError
 from d3s2.base.names import choose
@@ -13,6 +14,7 @@ from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.files.lines import filled_lines, stray_sign
 from d3s2.data.folder_plan import LOSSY_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
 
+T = TypeVar("T")
 GIVE_ROOT = "give the folder of the data set as its root (data.root=FOLDER, or --root FOLDER of `d3s2 doctor`)"
 """What messages advise where there is no folder."""
 
@@ -79,7 +81,7 @@ def pair_files(plan: FolderPlan, split: str, root: Path, masks: str | None = Non
     lines = _lines(files, base, name)
     if lines is None:
         return _matched(name, stored, files, here, there)
-    pairs = [_listed(line, where, base, here, there) for line, where in lines]
+    pairs = [_listed(line, where, base, here, there) for line, where in _part(files, lines)]
     whole = tuple(pair for pair in pairs if isinstance(pair, Entry))
     return Pairing(name, stored, whole, tuple(pair for pair in pairs if isinstance(pair, str)))
 
@@ -105,6 +107,7 @@ def _matched(name: str, stored: MaskFiles, files: SplitFiles, images: _Found, ma
     both = sorted(images.paths.keys() & masks.paths.keys())
     if files.takes:
         both = [key for position, key in enumerate(both) if files.takes(position)]
+    both = _part(files, both)
     lonely_images = (
         f"image {images.paths[key]} has no mask, expected {masks.expected(key)}."
         for key in sorted(images.paths.keys() - masks.paths.keys())
@@ -115,6 +118,12 @@ def _matched(name: str, stored: MaskFiles, files: SplitFiles, images: _Found, ma
     )
     entries = tuple(Entry(item_id(key), images.paths[key], masks.paths[key]) for key in both)
     return Pairing(name, stored, entries, (*lonely_images, *lonely_masks))
+
+
+def _part(files: SplitFiles, found: list[T]) -> list[T]:
+    """What belongs to the split of all that its list, or its folders, hold."""
+    keeps = files.part
+    return found if keeps is None else [one for position, one in enumerate(found) if keeps(position)]
 
 
 def _base(plan: FolderPlan, root: Path) -> Path:

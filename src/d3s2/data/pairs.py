@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from d3s2.base.progress import SILENT, Progress, track
-from d3s2.data.dataset import SegmentationDataset, read_pair
+from d3s2.data.dataset import ResizedDataset, SegmentationDataset, read_pair
 
 READ_THREADS = 4
 READ_AHEAD = 4  # batches that are being read while one is worked on
@@ -89,11 +89,11 @@ class FilePairs:
         return next(self.batches([positions]))
 
     def take_masks(self, positions: Sequence[int]) -> UInt8[Tensor, "n h w"]:
-        masks = next(_read_ahead(self._mask, [positions], self.threads))
+        masks = next(read_ahead(self._mask, [positions], self.threads))
         return torch.from_numpy(np.stack(masks))
 
     def batches(self, draws: Iterable[Sequence[int]]) -> Iterator[Pairs]:
-        return map(_stacked, _read_ahead(self._pair, draws, self.threads))
+        return map(_stacked, read_ahead(self._pair, draws, self.threads))
 
     def _pair(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         return read_pair(self.dataset, self.ids[position])
@@ -119,18 +119,26 @@ def open_pairs(
     return FilePairs(dataset, tuple(ids))
 
 
+def native_pairs(
+    data: ResizedDataset, ids: Sequence[str]
+) -> Iterator[tuple[UInt8[np.ndarray, "a b 3"], UInt8[np.ndarray, "h w"]]]:
+    """Pictures at the working size, neither cut nor padded, with masks as large as they are; read ahead, one by one."""
+
+    def read(position: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = read_pair(data.source, ids[position])
+        return data.scaled_image(image), mask
+
+    return (pair for (pair,) in read_ahead(read, in_order(len(ids), 1)))
+
+
 def in_order(count: int, batch: int) -> list[range]:
     """Positions 0 to `count` in consecutive draws of `batch`, the last may be smaller."""
     return [range(start, min(start + batch, count)) for start in range(0, count, batch)]
 
 
-def load_masks(dataset: SegmentationDataset, ids: Sequence[str]) -> UInt8[Tensor, "n h w"]:
-    """Reads the masks called `ids` without their images, in that order; all must have one size."""
-    with ThreadPoolExecutor(READ_THREADS) as pool:
-        return torch.from_numpy(np.stack(list(pool.map(dataset.mask, ids))))
-
-
-def _read_ahead(read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int) -> Iterator[list[T]]:
+def read_ahead(
+    read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int = READ_THREADS
+) -> Iterator[list[T]]:
     """What `read` gives for each position of each draw, in order, while the next draws are being read."""
     pool = ThreadPoolExecutor(threads)
     pending: deque[list[Future[T]]] = deque()

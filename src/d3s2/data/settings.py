@@ -26,6 +26,8 @@ class DataSettings(Config):
     """The split that is distilled."""
     test: str = Field(default="test", json_schema_extra=touches("student", "judges"))
     """The split that students are scored on."""
+    val: str = Field(default="val", json_schema_extra=UNTOUCHED)
+    """The split that choices are made on (`best-real`, `evaluate.split=val`); read only where one is asked for."""
     size: tuple[SidePx, SidePx]
     """Working size, height and width in px."""
     resize: Resize = "stretch"

@@ -10,9 +10,10 @@ import torch
 from d3s2.base.fingerprint import touching
 from d3s2.base.formats.files import sha256_file, sha256_text
 from d3s2.data import DataSettings
-from d3s2.evaluation.sets import Members, Sets
+from d3s2.evaluation.members import Members
+from d3s2.evaluation.sets import Sets
 from d3s2.evaluation.settings import ArchitectureSettings, EvaluateSettings
-from d3s2.evaluation.student_records import digest_of, student_path
+from d3s2.evaluation.student_records import digest_of, student_path, times_scored
 from d3s2.evaluation.students import StudentJob
 from d3s2.hub import locate
 from d3s2.set_names import ALL
@@ -32,6 +33,10 @@ class TestSplit:
 
     digest: str
     class_px: tuple[int, ...]
+
+    def times_scored(self, folder: Path) -> int:
+        """The most records that a run's folder holds of one student scored on it (`student_records.times_scored`)."""
+        return times_scored(folder, self.digest)
 
 
 def student_jobs(
@@ -75,6 +80,7 @@ def student_jobs(
                     protocol=_protocol(settings, architecture, device),
                     soft_weight=settings.soft_weight,
                     inference=settings.inference,
+                    native=settings.scored_at == "native",
                     device=str(device),
                     record=student_path(folder, set_name, architecture.student, seed, digest_of(depends)),
                     checkpoint_s=settings.checkpoint_s,
@@ -99,6 +105,7 @@ def _protocol_content(
         "protocol": touching(_protocol(settings, architecture, device), "student"),
         "inference": settings.inference and touching(settings.inference, "student"),
         "soft_weight": settings.soft_weight if any(part.soft for part in members) else None,
+        **({} if settings.scored_at == "working" else {"scored_at": settings.scored_at}),
         # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
         "devices": settings.devices_per_student,
     }

@@ -7,6 +7,8 @@ import numpy as np
 from d3s2.evaluation.student_records import StudentRecord
 from d3s2.metrics import MIOU, Counts, Metric, score_of, shares_of
 from d3s2.results import SetResult, Shares, Spread, StudentRow
+from d3s2.results.controls import Comparison, compared
+from d3s2.set_names import bases_of
 
 NOTHING_SCORED = "not a single pixel of the test split was scored"
 
@@ -26,6 +28,7 @@ def row_of(record: StudentRecord, tail_classes: tuple[int, ...], metrics: Mappin
         seed=record.seed,
         items=record.items,
         bytes=record.bytes,
+        jpeg_bytes=record.jpeg_bytes,
         iterations=record.iterations,
         scores={name: score_of(name, metric, counts) for name, metric in metrics.items()},
         per_class={name: shares for metric in metrics.values() for name, shares in shares_of(metric, counts).items()},
@@ -47,6 +50,7 @@ def result_of(rows: Sequence[StudentRow]) -> SetResult:
         name=first.set_name,
         items=first.items,
         bytes=first.bytes,
+        jpeg_bytes=first.jpeg_bytes,
         student=first.student,
         seeds=tuple(row.seed for row in rows),
         iterations=first.iterations,
@@ -61,10 +65,25 @@ def result_of(rows: Sequence[StudentRow]) -> SetResult:
     )
 
 
-def results_of(rows: Sequence[StudentRow]) -> tuple[SetResult, ...]:
-    """A result a student and set, in the order of the first row of each."""
+def results_of(rows: Sequence[StudentRow]) -> tuple[tuple[SetResult, ...], tuple[Comparison, ...]]:
+    """A result a student and set, in the order of the first row of each; and how sets compare."""
     keys = dict.fromkeys((row.student, row.set_name) for row in rows)
-    return tuple(result_of([row for row in rows if (row.student, row.set_name) == key]) for key in keys)
+    results = (result_of([row for row in rows if (row.student, row.set_name) == key]) for key in keys)
+    return tuple(results), comparisons_of(rows)
+
+
+def comparisons_of(rows: Sequence[StudentRow]) -> tuple[Comparison, ...]:
+    """Each set against the real subsets of its size with the same kind of labels, and soft labels against hard ones."""
+    scores: dict[str, dict[str, dict[int, float | None]]] = {}
+    for row in rows:
+        scores.setdefault(row.student, {}).setdefault(row.set_name, {})[row.seed] = row.scores[MIOU]
+    found = []
+    for student, sets in scores.items():
+        for ours, base in ((name, base) for name in sets for base in bases_of(name, sets)):
+            pairs = [(score, sets[base][seed]) for seed, score in sets[ours].items() if seed in sets[base]]
+            one = compared(ours, base, student, pairs)
+            found += [] if one is None else [one]
+    return tuple(found)
 
 
 def spread_of(shares: Iterable[float | None]) -> Spread | None:

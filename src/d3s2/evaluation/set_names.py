@@ -3,13 +3,17 @@
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
 from d3s2.selection import METHODS
-from d3s2.set_names import ALL, BALANCED, HERE, RANDOM, SetPart, parse_name
+from d3s2.set_names import ALL, BALANCED, BEST_REAL, HERE, RANDOM, SetPart, parse_name
 
-REAL = (RANDOM, BALANCED, ALL, *(name for name in METHODS if name not in (RANDOM, BALANCED, ALL)))
+REAL = (RANDOM, BALANCED, BEST_REAL, ALL, *(name for name in METHODS if name != RANDOM))
+
+
+CANDIDATES = (BALANCED, "rarest-first", "k-center", "facility-location", "herding", "medoids")
+"""Real subsets of which `best-real` is the best."""
 
 
 def parse_set(name: str) -> tuple[SetPart, ...]:
-    """The parts of a set; raises UsageError where one is unknown, twice, or cannot have soft labels."""
+    """The parts of a set; raises UsageError where one is unknown or twice."""
     parts = parse_name(name).parts
     for part in parts:
         _check_part(part, name)
@@ -26,6 +30,14 @@ def checked(name: str) -> str:
     return name
 
 
+def checked_candidate(name: str) -> str:
+    """The name as it is; raises UsageError where it is no choice of real pairs of the run's budget."""
+    if name not in REAL or name in (RANDOM, BEST_REAL, ALL):
+        known = [one for one in REAL if one not in (RANDOM, BEST_REAL, ALL)]
+        raise UsageError(f"'{name}' is no candidate for {BEST_REAL}, expected one of {', '.join(known)}.")
+    return name
+
+
 def _check_part(part: SetPart, name: str) -> None:
     if part.is_real and part.source not in REAL:
         raise UsageError(f"Set '{name}': {_unknown(part)}")
@@ -36,8 +48,6 @@ def _check_part(part: SetPart, name: str) -> None:
                 f"Set '{name}': '{part.text}' is not of the form random@distilled-soft: a choice of real pairs, '@', "
                 "and the distilled set whose bytes it takes."
             )
-    if part.soft and part.is_real:
-        raise UsageError(f"Set '{name}': real data has no soft labels here; '-soft' goes with distilled sets.")
 
 
 def _unknown(part: SetPart) -> str:

@@ -1,19 +1,20 @@
 """Settings of an evaluation: which sets, which students, how many."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import LearningRate, NotNegative, Positive
-from d3s2.evaluation.set_names import checked
+from d3s2.evaluation.set_names import CANDIDATES, checked, checked_candidate
 from d3s2.hub import Revision
 from d3s2.metrics import METRICS, MIOU
 from d3s2.nets import ARCHITECTURES
 from d3s2.student import SlidingWindowSettings, TrainSettings
 
 SetOfPairs = Annotated[str, AfterValidator(checked)]
+CandidateSet = Annotated[str, AfterValidator(checked_candidate)]
 MetricName = Annotated[str, AfterValidator(METRICS.check)]
 
 
@@ -57,11 +58,30 @@ class ArchitectureSettings(Config):
         return train.model_copy(update=own)
 
 
+class BestRealSettings(Config):
+    """How the real subset is chosen that stands for the best one (`best-real`)."""
+
+    candidates: Annotated[tuple[CandidateSet, ...], Field(min_length=1)] = CANDIDATES
+    """Ways to choose real pairs; the one whose students score the highest mean mIoU on `data.val` is `best-real`."""
+    seeds: Positive | None = None
+    """Students of each candidate, of the first architecture; null: as many as `evaluate.seeds`."""
+
+
 class EvaluateSettings(Config):
     """Students on every set, one protocol."""
 
     sets: tuple[SetOfPairs, ...] = ("random", "balanced", "distilled-unguided", "distilled", "all")
     """What is compared; docs/evaluation.md has the grammar of names, for example `balanced+distilled-soft`."""
+    split: Literal["test", "val"] = Field(default="test", json_schema_extra=UNTOUCHED)
+    """What students are scored on: `data.test`, or `data.val`, where settings are tried out so that no choice is made
+    by the test split."""
+    scored_at: Literal["working", "native"] = Field(default="working", json_schema_extra=UNTOUCHED)
+    """The size at which students are scored: `data.size`, or that of each real mask (docs/evaluation.md)."""
+    best_real: BestRealSettings = Field(default=BestRealSettings(), json_schema_extra=UNTOUCHED)
+    """How `best-real` is chosen."""
+    real_features: Literal["teacher", "census"] = Field(default="teacher", json_schema_extra=UNTOUCHED)
+    """What `k-center`, `herding`, `facility-location` and `medoids` compare real pairs by: the deepest features of the
+    teacher, or class shares."""
     soft_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the loss that soft labels have in sets with `-soft`; the mask has the rest."""
     inference: SlidingWindowSettings | None = None
@@ -70,6 +90,9 @@ class EvaluateSettings(Config):
     """Each is trained on every set with every seed; the first one on all real data is the independent judge."""
     seeds: Positive = 3
     """Students of each set and architecture; each draws its own random set."""
+    draws: Annotated[Positive, Field(json_schema_extra=UNTOUCHED)] = 1
+    """Distilled sets, each from its own noise (`seed`, `seed` + 1, ...), in which the seeds take turns; with 1 the
+    deviation of a distilled set is that of its students alone."""
     train: TrainSettings
     """The protocol."""
     workers: Annotated[int, Field(ge=0, json_schema_extra=UNTOUCHED)] = 0
@@ -89,6 +112,15 @@ class EvaluateSettings(Config):
         twice = next((name for name in self.sets if self.sets.count(name) > 1), None)
         if twice is not None or not self.sets:
             raise ValueError(f"evaluate.sets names '{twice}' twice" if twice else "evaluate.sets is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _draws_are_used(self) -> "EvaluateSettings":
+        if self.draws > self.seeds:
+            raise ValueError(
+                f"evaluate.draws is {self.draws} and evaluate.seeds {self.seeds}, so that some draws would train "
+                "nobody; ask for at least as many seeds"
+            )
         return self
 
     @model_validator(mode="after")

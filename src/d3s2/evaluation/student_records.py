@@ -8,6 +8,7 @@ days of training, and only its owner knows which of the two is wrong.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,8 +34,9 @@ class StudentRecord:
         digest: of `depends`.
         depends: everything that the numbers depend on.
         items: training pairs.
-        bytes: of the training pairs as PNG at the working size, estimated where there are many (`png_size`),
-            and of the soft labels that were learnt from.
+        bytes: of the training pairs as PNG at the working size, estimated where there are many
+            (`members.sizes_of`), and of the soft labels that were learnt from.
+        jpeg_bytes: the same with images as JPEG (`members.Sizes`); None in records of earlier versions.
         confusion: pixels of (true class, predicted class) over the test split.
         boundary: pixels near contours over the test split: shared, of the truth, of the prediction, by class.
         peak_memory_gib: of main memory, by the main process that trained it.
@@ -56,6 +58,7 @@ class StudentRecord:
     wall_s: float
     peak_memory_gib: float
     early: dict[str, float] = field(default_factory=dict)
+    jpeg_bytes: int | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -150,6 +153,19 @@ def _contradiction(record: StudentRecord, expected: Expected) -> str | None:
     if any(not key.isdecimal() or not 0 <= miou <= 1 for key, miou in record.early.items()):
         return "its early scores are not shares by number of iterations"
     return None
+
+
+def times_scored(folder: Path, test_digest: str) -> int:
+    """The most records that a run's folder holds of one student (set, architecture, seed) scored on one split.
+
+    1 says that no setting was changed there after its score on this split was seen.
+    """
+    found: Counter[tuple[Any, ...]] = Counter()
+    for path in (folder / STUDENTS).glob("[!.]*.json"):
+        record = read_json(path)
+        if isinstance(record, dict) and record.get("depends", {}).get("test") == test_digest:
+            found[record.get("set_name"), record.get("student"), record.get("seed")] += 1
+    return max(found.values(), default=0)
 
 
 def student_path(folder: Path, set_name: str, student: str, seed: int, digest: str) -> Path:

@@ -19,7 +19,7 @@ from d3s2.base.machine.runtime import peak_memory_gib, pick_device, stopwatch, t
 from d3s2.base.progress import Progress
 from d3s2.base.seeds import seed_for
 from d3s2.data import DataSettings, PairSource, open_pairs, open_split
-from d3s2.evaluation.sets import Members, open_members, png_size, soft_bytes_of, soft_of
+from d3s2.evaluation.members import Members, Sizes, open_members, sizes_of, soft_bytes_of, soft_of
 from d3s2.evaluation.settings import ArchitectureSettings
 from d3s2.evaluation.student_records import (
     Expected,
@@ -41,6 +41,7 @@ from d3s2.student import (
     TrainSettings,
     launched_group,
     measure,
+    measure_native,
     precision_of,
     train,
 )
@@ -65,6 +66,7 @@ class StudentJob:
         inference: windows of prediction; None predicts whole images.
         record: where what comes out is kept; checkpoint and early scores lie beside it meanwhile.
         checkpoint_s: seconds between two writings of it.
+        native: whether it is scored at the size of the real masks.
         score_every: iterations between two early scores; 0 takes none.
         num_devices: that train it together.
         keep: where to store the trained network; None drops it.
@@ -83,6 +85,7 @@ class StudentJob:
     device: str
     record: Path
     checkpoint_s: float
+    native: bool = False
     score_every: int = 0
     num_devices: int = 1
     keep: Path | None = None
@@ -169,6 +172,9 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
     first = group.index == 0
 
     def measured() -> Counts:
+        if job.native:
+            split = open_split(job.data, job.data.test)
+            return measure_native(net, split, device=device, autocast=autocast, sliding=job.inference, group=group)
         return measure(net, _test_pairs(job), device=device, autocast=autocast, sliding=job.inference, group=group)
 
     def score_early(iterations: int) -> None:
@@ -194,6 +200,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         counts = measured()
     if first and job.keep is not None:
         save_segmenter(net, job.keep, names)
+    sizes, soft_bytes = (sizes_of(pairs), soft_bytes_of(job.members)) if first else (Sizes(0, 0), 0)
     return StudentRecord(
         set_name=job.set_name,
         student=job.student,
@@ -201,7 +208,8 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
         digest=job.digest,
         depends=dict(job.depends),
         items=len(pairs),
-        bytes=png_size(pairs) + soft_bytes_of(job.members) if first else 0,
+        bytes=sizes.png + soft_bytes,
+        jpeg_bytes=sizes.jpeg + soft_bytes,
         iterations=job.protocol.iterations,
         confusion=counts.confusion.tolist(),
         boundary=counts.boundary.tolist(),

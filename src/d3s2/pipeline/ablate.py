@@ -23,6 +23,7 @@ from d3s2.base.progress import SILENT, Progress
 from d3s2.data import open_split
 from d3s2.evaluation import parse_set
 from d3s2.pipeline.config import RunConfig
+from d3s2.pipeline.controls.validation import require_own_split
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.fingerprint import fingerprint
@@ -30,11 +31,10 @@ from d3s2.pipeline.run import Run, open_run, set_folder
 from d3s2.pipeline.variants import Variant, folder_name
 from d3s2.report import ReportContent, ablation_csv, ablation_table, render, to_markdown
 from d3s2.results import REFERENCE, Ablation, AblationRow, write_ablation
-from d3s2.set_names import ALL, BALANCED, HERE, RANDOM
+from d3s2.set_names import HERE, parse_name
 from d3s2.store import MANIFEST, DistilledSet
 
 SHARED, VARIANTS = "shared", "variants"
-REAL_SETS = (RANDOM, BALANCED, ALL)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Grid:
                 f"--split {self.split} is the split that students are trained on; give another one, for example "
                 f"'{self.config.data.test}'."
             )
+        if any(parse_name(name).asks_for_best_real for name in self.config.evaluate.sets):
+            require_own_split(self.config.data)
 
     @property
     def runs(self) -> Mapping[str, RunConfig]:
@@ -67,8 +69,8 @@ class Grid:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The real sets of the recipe."""
-        return tuple(name for name in self.config.evaluate.sets if name in REAL_SETS)
+        """The real sets of the recipe, with hard labels and with soft ones."""
+        return tuple(name for name in self.config.evaluate.sets if parse_name(name).is_real)
 
 
 def ablate_grid(

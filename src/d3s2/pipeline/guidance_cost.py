@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Amount
-from d3s2.data import load_masks
+from d3s2.data import open_pairs
 from d3s2.pipeline.fitting.fit import Models
 from d3s2.pipeline.run import Run
 from d3s2.selection import Selection
@@ -33,7 +33,7 @@ class GuidanceCost:
 def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dict[str, float]:
     """Seconds of sampling `NUM_MASKS` images by each rule (the faster of two rounds), and ratios to unguided."""
     ids = selection.ids[:NUM_MASKS]
-    masks, seconds = load_masks(run.train_data, ids), dict[str, float]()
+    masks, seconds = open_pairs(run.train_data, ids).take_masks(range(len(ids))), dict[str, float]()
     with run.progress.task("guidance cost", ROUNDS * (1 + len(RULES))) as task:
         for _ in range(ROUNDS):
             for rule in (UNGUIDED, *RULES):

@@ -25,7 +25,8 @@ from d3s2.pipeline.synthesize import UNGUIDED, read_traces
 from d3s2.report import ClassFrequencies, EnergyTrace, Gallery, GalleryRow, ReportContent, gallery_png, render
 from d3s2.results import Results, read_results
 from d3s2.selection import Pick, Selection
-from d3s2.store import DistilledSet, cell_px_for, item_id_for, read_manifest
+from d3s2.store import DistilledSet, item_id_for, read_manifest
+from d3s2.store.soft import cell_px_for
 from d3s2.student import predict
 from d3s2.synthesis import GuidanceSettings, SynthesizeSettings, Trace
 

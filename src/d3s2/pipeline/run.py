@@ -1,5 +1,6 @@
 """A run: its config, its folder, its data; what every stage is handed."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,7 @@ from d3s2.base.formats.records import read_object
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
-from d3s2.data import PairSource, SegmentationDataset, open_pairs, open_split
+from d3s2.data import PairSource, ResizedDataset, SegmentationDataset, open_pairs, open_split
 from d3s2.data.census import MaskCensus, take_census
 from d3s2.generator import unloaded
 from d3s2.pipeline.config import RunConfig
@@ -25,7 +26,7 @@ from d3s2.set_names import GUIDED
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
-CENSUS, TEST_CENSUS = "census", "census-test"
+CENSUS = "census"
 MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
 
 
@@ -68,7 +69,7 @@ class Run:
         return open_split(self.config.data, self.config.data.train)
 
     @cached_property
-    def test_data(self) -> SegmentationDataset:
+    def test_data(self) -> ResizedDataset:
         """The split that students are scored on, at the working size."""
         return open_split(self.config.data, self.config.data.test)
 
@@ -90,7 +91,14 @@ class Run:
     @cached_property
     def test_census(self) -> MaskCensus:
         """Pixel counts of the test split: all its masks are read, so that a bad one is named before any training."""
-        return self._counted(self.test_data, TEST_CENSUS, skip_bad=False)
+        return self._counted(self.test_data, f"{CENSUS}-{_plain(self.config.data.test)}", skip_bad=False)
+
+    @cached_property
+    def scored_census(self) -> MaskCensus:
+        """That of the test split at the size at which students are scored (`evaluate.scored_at`)."""
+        if self.config.evaluate.scored_at == "working":
+            return self.test_census
+        return self._counted(self.test_data.source, f"{CENSUS}-{_plain(self.config.data.test)}-native", skip_bad=False)
 
     @property
     def test_digest(self) -> str:
@@ -103,11 +111,16 @@ class Run:
 
     def count_test_masks(self) -> MaskCensus:
         """Takes that of the test split now; raises DataError for a mask that students cannot be scored on."""
-        return self.test_census
+        return self.scored_census
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
         return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
+
+
+def _plain(split: str) -> str:
+    """The name of a split as part of a folder's."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", split)
 
 
 def set_folder(run: Run, name: str) -> Path:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import read_record
@@ -22,8 +23,13 @@ def select_run(run: Run) -> Selection:
     return selection
 
 
-def choose_masks(run: Run, method: str, num_masks: int | None = None) -> Selection:
-    """The run's budget of masks, or another number, by any method, with the run's settings."""
+def choose_masks(
+    run: Run,
+    method: str,
+    num_masks: int | None = None,
+    features: Float32[np.ndarray, "n d"] | None = None,
+) -> Selection:
+    """The run's budget of masks, or another number, by any method, with the run's settings; features as there."""
     config, census = run.config.select, run.census
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
     if config.group_by is not None:
@@ -43,6 +49,7 @@ def choose_masks(run: Run, method: str, num_masks: int | None = None) -> Selecti
         forbid_classes=config.forbid_classes,
         quotas=config.quotas,
         near_duplicates=config.near_duplicates,
+        features=features,
     )
 
 

@@ -19,7 +19,7 @@ from d3s2.base.formats.files import write_json
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.records import read_record
 from d3s2.base.machine.runtime import commit, hardware, peak_memory_gib, versions
-from d3s2.data import load_masks, open_pairs
+from d3s2.data import open_pairs
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.fitting.fit import Models, teacher_record
 from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
@@ -90,10 +90,11 @@ def _make_batch(run: Run, models: Models, number: int, batch: Sequence[str], pla
 
 def _pairs(run: Run, batch: Sequence[str]) -> tuple[UInt8[Tensor, "b h w"], UInt8[Tensor, "b 3 h w"] | None]:
     """Masks, and the real images of these masks where sampling starts from them; they are not read otherwise."""
+    pairs, every = open_pairs(run.train_data, batch), range(len(batch))
     if run.config.synthesize.start == 1:
-        return load_masks(run.train_data, batch), None
-    pairs = open_pairs(run.train_data, batch).take(range(len(batch)))
-    return pairs.masks, pairs.images
+        return pairs.take_masks(every), None
+    read = pairs.take(every)
+    return read.masks, read.images
 
 
 def _sampled(

@@ -13,7 +13,7 @@ from d3s2.base.formats.yaml_text import parse_yaml
 from d3s2.base.names import choose
 from d3s2.evaluation import parse_set
 from d3s2.pipeline.config import RunConfig
-from d3s2.set_names import ALL, BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED, parse_name
+from d3s2.set_names import BALANCED, GUIDED, RANDOM, SOFT_END, UNGUIDED, parse_name
 from d3s2.synthesis import RULES
 
 DISTILLED, SOFT = (GUIDED,), f"{GUIDED}{SOFT_END}"
@@ -108,7 +108,7 @@ def budget(*ratios: float) -> Axis:
     """Shares of the masks; all sets of the recipe at each, but for all real data, which have no budget."""
 
     def variants(config: RunConfig) -> tuple[Variant, ...]:
-        sets = tuple(name for name in config.evaluate.sets if name != ALL)
+        sets = tuple(name for name in config.evaluate.sets if not parse_name(name).takes_all)
         unguided = any(part.made == UNGUIDED for name in sets for part in parse_set(name))
         also = ("synthesize.unguided_too=true",) if unguided else ()
         return tuple(

@@ -10,7 +10,7 @@ from d3s2.pipeline import Grid, RunConfig, Variant, folder_name
 from d3s2.planning.plan import Plan, Step, make_plan
 from d3s2.results import REFERENCE
 from d3s2.selection import masks_for_ratio
-from d3s2.set_names import ALL, parse_name
+from d3s2.set_names import parse_name
 
 
 def plan_ablation(grid: Grid, device: torch.device) -> Plan:
@@ -47,7 +47,8 @@ def _sampling_work(config: RunConfig, num_all: int) -> float:
 def _num_students(grid: Grid) -> int:
     """Different ones: a real set of one budget is trained once."""
     sets: set[tuple[str, str, float | None]] = {
-        (name, "" if name == ALL else str(grid.config.select), None) for name in grid.references
+        (name, "" if parse_name(name).takes_all else str(grid.config.select), _soft_weight(name, grid.config))
+        for name in grid.references
     }
     for variant in grid.variants:
         config = variant.config(grid.config)

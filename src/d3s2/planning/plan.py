@@ -14,7 +14,7 @@ import torch
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import num_threads
 from d3s2.data import open_split, published_split
-from d3s2.evaluation import THREADS, ArchitectureSettings
+from d3s2.evaluation import THREADS, ArchitectureSettings, parse_set
 from d3s2.execution import num_workers, places_for
 from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
 from d3s2.model_cards import MODEL_CARDS
@@ -23,7 +23,8 @@ from d3s2.pipeline import RunConfig
 from d3s2.planning.flops import basis, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
 from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
 from d3s2.selection import masks_for_ratio
-from d3s2.store import cell_px_for
+from d3s2.set_names import BEST_REAL
+from d3s2.store.soft import cell_px_for
 from d3s2.synthesis import sampled_together
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
@@ -116,7 +117,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
             Step("census", f"{sizes.num_all:,} masks"),
             Step("select", f"{num_masks:,} masks by {config.select.method}"),
             *steps,
-            _synthesize_step(config, device, sizes, num_masks),
+            _synthesize_step(config, device, sizes, num_masks, config.evaluate.draws if "evaluate" in parts else 1),
         ]
     if "evaluate" in parts:
         steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
@@ -198,10 +199,12 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: Fi
     return steps
 
 
-def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> Step:
+def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int, draws: int) -> Step:
     settings = config.synthesize
     sets = 2 if settings.unguided_too else 1
-    sets_text = f"{num_masks:,} images x {sets - 1 + settings.candidates}"
+    draws_text = f" x {draws} draws" if draws > 1 else ""
+    sets_text = f"{num_masks:,} images x {sets - 1 + settings.candidates}{draws_text}"
+    num_masks *= draws
     amount = f"{sets_text}, {settings.steps_taken:.0f} steps, guidance {settings.guidance.rule}"
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     if kind.fresh is None:
@@ -218,6 +221,10 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
 def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureSettings) -> Step:
     settings, train = config.evaluate, architecture.protocol(config.evaluate.train)
     count = len(settings.sets) * settings.seeds
+    if architecture == settings.architectures[0]:
+        labels = {part.soft for name in settings.sets for part in parse_set(name) if part.source == BEST_REAL}
+        chosen_from = len(settings.best_real.candidates) * (settings.best_real.seeds or settings.seeds)
+        count += len(labels) * chosen_from
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
     together = settings.devices_per_student
     places = places_for(device, together)

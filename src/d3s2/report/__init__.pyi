@@ -8,8 +8,8 @@ from .gallery import gallery_png as gallery_png
 from .page import CostRow as CostRow
 from .page import ReportContent as ReportContent
 from .page import render as render
-from .tables import metrics_table as metrics_table
 from .tables import results_csv as results_csv
 from .tables import results_table as results_table
+from .tables import tables_of as tables_of
 from .tables import to_latex as to_latex
 from .tables import to_markdown as to_markdown

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from d3s2.set_names import set_title
+from d3s2.set_names import hard_of, set_title
 
 INK, FAINT, RULE, PAPER = "#1d2733", "#5c6773", "#dfe3e8", "#fefefe"
 WIDTH_IN = 9.0
@@ -32,6 +32,7 @@ class Style:
 STYLES = {
     "random": Style("#e69f00", "^", "--random"),
     "balanced": Style("#009e73", "s", "--balanced"),
+    "best-real": Style("#d55e00", "P", "--best"),
     "distilled-unguided": Style("#56b4e9", "D", "--unguided"),
     "distilled": Style("#0072b2", "o", "--distilled"),
     "all": Style("#7a828c", "|", "--all"),
@@ -42,8 +43,8 @@ VARIABLES |= {style.colour: style.variable for style in STYLES.values()}
 
 
 def style_of(name: str) -> Style:
-    """The look of a set; sets that have none of their own share one."""
-    return STYLES.get(name, OTHER)
+    """The look of a set, with soft labels that of hard ones; sets that have none of their own share one."""
+    return STYLES.get(hard_of(name), OTHER)
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:

@@ -30,6 +30,8 @@ from d3s2.report.tables import (
     NONE,
     Table,
     class_table,
+    comparisons_table,
+    labels_table,
     measured,
     metrics_table,
     results_table,
@@ -37,6 +39,7 @@ from d3s2.report.tables import (
     time_text,
 )
 from d3s2.results import IOU, Ablation, Results
+from d3s2.set_names import BEST_REAL, RANDOM
 
 CLOSEST = 50  # neighbours that the page lists; judges.json has them all
 
@@ -112,6 +115,8 @@ def render(content: ReportContent) -> str:
         content=content,
         headlines=headlines(results) if results else [],
         results_table=results_table(results) if results and results.sets else None,
+        labels_table=labels_table(results) if results else None,
+        comparisons_table=comparisons_table(results) if results else None,
         metrics_table=replace(metrics_table(results), notes=()) if results and results.sets else None,
         students=[_student_views(content, results, student) for student in results.students] if results else [],
         matrix_svg=_drawn(matrix_figure(results)) if results else None,
@@ -131,9 +136,10 @@ def headlines(results: Results) -> list[Headline]:
     student = results.students[0]
     distilled, random = results.row("distilled", student), results.row("random", student)
     lines = []
-    over_random, of_all = results.ratio("distilled", "random", student), results.ratio("distilled", "all", student)
-    if over_random is not None:
-        lines.append(Headline(f"×{over_random:.2f}", "mIoU of the distilled set over a random one of its size"))
+    over = {BEST_REAL: "the best real subset", RANDOM: "a random one"}
+    for base, what in over.items():
+        lines += _over(results, base, f"mIoU of the distilled set over {what} of its size", student)
+    of_all = results.ratio("distilled", "all", student)
     if distilled and random and MIOU in distilled.scores:
         versus = f", against {score_cell(random, MIOU)} % for random"
         lines.append(Headline(f"{measured(distilled.mean(MIOU), None)} %", f"mIoU after training on it{versus}"))
@@ -144,6 +150,16 @@ def headlines(results: Results) -> list[Headline]:
         share = 100 * distilled.items / everything.items
         lines.append(Headline(f"{distilled.items:,}", f"images, {share:.2g} % of the {everything.items:,} real ones"))
     return lines
+
+
+def _over(results: Results, base: str, meaning: str, student: str) -> list[Headline]:
+    """Distilled over a real subset, and whether the seeds tell the two apart."""
+    ratio = results.ratio("distilled", base, student)
+    if ratio is None:
+        return []
+    paired = results.comparison("distilled", base, student)
+    told = "" if paired is None or paired.low is None else f"; difference {paired.text} points: {paired.verdict}"
+    return [Headline(f"×{ratio:.2f}", f"{meaning}{told}")]
 
 
 def cost_table(cost: tuple[CostRow, ...]) -> Table:

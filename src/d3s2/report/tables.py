@@ -3,13 +3,15 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from d3s2.base.formats.foreign_text import csv_text, markdown_text
+from d3s2.data.files import JPEG_QUALITY
 from d3s2.metrics import MIOU, TAIL_MIOU
 from d3s2.results import IOU, Results, SetResult
-from d3s2.set_names import set_title
+from d3s2.results.controls import CONFIDENCE
+from d3s2.set_names import ALL, BEST_REAL, GUIDED, RANDOM, SOFT_END, hard_of, set_title
 
 NONE = "–"
 
@@ -33,25 +35,86 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
+def tables_of(results: Results) -> tuple[Table, ...]:
+    """Every table that there are numbers for, the most important first."""
+    found = (results_table(results), labels_table(results), comparisons_table(results), metrics_table(results))
+    return tuple(table for table in found if table is not None)
+
+
 def results_table(results: Results) -> Table:
-    """A row a set: size, mIoU and tail mIoU in per cent, mean ± deviation, against random and against all real data."""
-    headers = ("set", "items", "size", "mIoU, %", "tail mIoU, %", "× random", "of all real", "time")
-    return _set_table(results, headers, lambda row: _result_cells(results, row))
+    """A row a set: sizes, mIoU and tail mIoU in per cent, mean ± deviation, against real subsets and all real data."""
+    columns: list[tuple[str, Callable[[SetResult], str]]] = [
+        ("set", lambda row: set_title(row.name)),
+        ("items", lambda row: f"{row.items:,}"),
+        ("size", lambda row: size_text(row.bytes)),
+        ("mIoU, %", lambda row: score_cell(row, MIOU) if row.failure is None else "failed"),
+        ("tail mIoU, %", lambda row: score_cell(row, TAIL_MIOU)),
+        ("× random", lambda row: _factor(results.ratio_like(row.name, RANDOM, row.student))),
+        ("of all real", lambda row: _per_cent_of(results.ratio(row.name, ALL, row.student))),
+        ("time", lambda row: time_text(row.wall_s)),
+    ]
+    if any(row.jpeg_bytes is not None for row in results.sets):
+        columns.insert(3, (f"as JPEG {JPEG_QUALITY}", lambda row: size_text(row.jpeg_bytes)))
+    if any(row.name == BEST_REAL for row in results.sets):
+        best = ("× best real", lambda row: _factor(results.ratio_like(row.name, BEST_REAL, row.student)))
+        columns.insert(-2, best)
+    headers = tuple(header for header, _ in columns)
+    table = _set_table(results, headers, lambda row: tuple(cell(row) for _, cell in columns))
+    return replace(table, notes=(*table.notes, *_reading(results)))
 
 
-def _result_cells(results: Results, row: SetResult) -> tuple[str, ...]:
-    over_random = results.ratio(row.name, "random", row.student)
-    of_all = results.ratio(row.name, "all", row.student)
-    return (
-        set_title(row.name),
-        f"{row.items:,}",
-        size_text(row.bytes),
-        score_cell(row, MIOU) if row.failure is None else "failed",
-        score_cell(row, TAIL_MIOU),
-        NONE if over_random is None else f"{over_random:.2f}",
-        NONE if of_all is None else f"{100 * of_all:.0f} %",
-        time_text(row.wall_s),
-    )
+def _reading(results: Results) -> tuple[str, ...]:
+    """What a reader must know of the spreads, and of what was chosen by which split."""
+    made = [row for row in results.sets if row.name.startswith(GUIDED) and len(row.seeds) > 1]
+    notes = ["Scored at the size of the real masks."] if results.scored_at == "native" else []
+    if made and results.draws == 1:
+        notes.append("One distilled set was drawn: its deviation is that of students alone (evaluate.draws).")
+    elif made:
+        notes.append(f"Deviations are over students and {results.draws} draws of the distilled set.")
+    for choice in results.best_real:
+        title = set_title(f"{BEST_REAL}{SOFT_END if choice.soft else ''}")
+        notes.append(f"{title}: {choice.chosen}, the best of {len(choice.scores)} by mIoU on {choice.dataset}.")
+    if results.times_scored == 1:
+        notes.append(f"Each student has one record on {results.dataset}: no setting was changed after its score.")
+    elif results.times_scored:
+        told = f"Some students have {results.times_scored} records on {results.dataset}"
+        notes.append(f"{told}: settings were changed after a score.")
+    return tuple(notes)
+
+
+def labels_table(results: Results) -> Table | None:
+    """A row a set that was learnt from with hard labels and with soft ones; None where there is no such set."""
+    lines, many = [], len(results.students) > 1
+    for student in results.students:
+        found = {row.name: row for row in results.of(student)}
+        for soft in (row for row in found.values() if hard_of(row.name) in found and hard_of(row.name) != row.name):
+            hard = found[hard_of(soft.name)]
+            gain = results.comparison(soft.name, hard.name, student)
+            taken = (hard.bytes, soft.bytes, hard.jpeg_bytes, soft.jpeg_bytes)
+            scores = (score_cell(hard, MIOU), score_cell(soft, MIOU), NONE if gain is None else gain.text)
+            lines.append(
+                (*([student] if many else []), set_title(hard.name), f"{hard.items:,}", *scores, *map(size_text, taken))
+            )
+    if not lines:
+        return None
+    sizes = tuple(f"{what}, {how}" for how in ("PNG", f"JPEG {JPEG_QUALITY}") for what in ("hard", "soft"))
+    headers = (*(["student"] if many else []), "set", "items", "hard, %", "soft, %", "soft - hard, points", *sizes)
+    numeric = tuple(header not in ("student", "set") for header in headers)
+    return Table(headers, tuple(lines), numeric, notes=("mIoU; sizes with soft labels hold those of their files.",))
+
+
+def comparisons_table(results: Results) -> Table | None:
+    """A row a comparison of a made set with a real one, or of the best real subset with others; None without any."""
+    many, lines = len(results.students) > 1, []
+    for one in results.comparisons:
+        words = (set_title(one.ours), set_title(one.base))
+        lines.append((*([one.student] if many else []), *words, _factor(one.ratio), one.text, one.verdict))
+    if not lines:
+        return None
+    headers = (*(["student"] if many else []), "set", "against", "ratio", "difference, points", "")
+    numeric = tuple(header in ("ratio", "difference, points") for header in headers)
+    note = f"Differences of mIoU over seeds as pairs; in brackets {100 * CONFIDENCE:.0f} % intervals by Student's t."
+    return Table(headers, tuple(lines), numeric, notes=(note,))
 
 
 def metrics_table(results: Results) -> Table:
@@ -96,6 +159,14 @@ def score_cell(row: SetResult, metric: str) -> str:
     return measured(row.mean(metric), row.std(metric))
 
 
+def _factor(ratio: float | None) -> str:
+    return NONE if ratio is None else f"{ratio:.2f}"
+
+
+def _per_cent_of(ratio: float | None) -> str:
+    return NONE if ratio is None else f"{100 * ratio:.0f} %"
+
+
 def measured(mean: float | None, std: float | None) -> str:
     """A share as per cent, with its deviation where there is one."""
     if mean is None:
@@ -103,8 +174,10 @@ def measured(mean: float | None, std: float | None) -> str:
     return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
-def size_text(num_bytes: int) -> str:
+def size_text(num_bytes: int | None) -> str:
     """Bytes in the unit that suits them, powers of 1024."""
+    if num_bytes is None:
+        return NONE
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
@@ -149,7 +222,7 @@ def results_csv(results: Results) -> str:
 
 
 def _csv_line(results: Results, row: SetResult) -> dict[str, Any]:
-    ratios = {f"ratio_to_{base}": results.ratio(row.name, base, row.student) for base in ("random", "all")}
+    ratios = {f"ratio_to_{base}": results.ratio(row.name, base, row.student) for base in (RANDOM, BEST_REAL, ALL)}
     none = (None,) * len(results.class_names)
     per_class = {
         f"{of_class}: {name}": share

@@ -8,14 +8,15 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, read_object, record_from
 from d3s2.metrics import MIOU
+from d3s2.results.controls import Comparison, RealChoice
 from d3s2.results.older_results import FORMAT_VERSION, in_todays_form
-from d3s2.set_names import SETS
+from d3s2.set_names import base_for, order_of
 
 IOU = "iou"
 """What figures and tables of classes show; other shares of classes have tables of their own."""
@@ -58,7 +59,8 @@ class SetResult:
     Args:
         name: a key of SETS, or any other name.
         items: pairs in the set.
-        bytes: their size on disk.
+        bytes: their size on disk, images and masks as PNG, soft labels with them.
+        jpeg_bytes: the same with images as JPEG of quality 90; None in results of earlier versions.
         student: architecture.
         seeds: one training each.
         iterations: optimiser steps of each training.
@@ -88,6 +90,7 @@ class SetResult:
     wall_s: float | None = None
     peak_memory_gib: float | None = None
     failure: str | None = None
+    jpeg_bytes: int | None = None
 
     def mean(self, metric: str) -> float | None:
         """The mean of a score over seeds, or None where there is none."""
@@ -118,6 +121,12 @@ class Results:
         metrics: that were computed, in the order of tables.
         class_names: by train id.
         tail_classes: train ids of the rarest third.
+        times_scored: the most records of one student (set, architecture, seed) on `dataset` in the run's folder: 1 says
+            that no setting was changed there after a score on it was seen. None in results of earlier versions.
+        draws: distilled sets that the seeds took turns in; with 1 their deviation is that of students alone.
+        scored_at: 'working', or 'native' where predictions were brought to the size of each real mask.
+        best_real: how the best real subset was chosen, for each kind of labels that was asked for.
+        comparisons: of sets with real subsets of their size, and of soft labels with hard ones.
         dataset: what every student was scored on, for example 'camvid/val'.
         hardware: of the machine, see base.machine.runtime.hardware.
         date: ISO 8601, UTC.
@@ -140,6 +149,11 @@ class Results:
     command: str
     versions: dict[str, str]
     format_version: int = FORMAT_VERSION
+    times_scored: int | None = None
+    draws: int = 1
+    scored_at: Literal["working", "native"] = "working"
+    best_real: tuple[RealChoice, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def students(self) -> tuple[str, ...]:
@@ -155,9 +169,8 @@ class Results:
 
     def of(self, student: str) -> tuple[SetResult, ...]:
         """The rows of one student, in the order of SETS; other sets stand before that of all real data."""
-        rank = {name: index for index, name in enumerate(SETS)}
         rows = [row for row in self.sets if row.student == student]
-        return tuple(sorted(rows, key=lambda row: rank.get(row.name, rank["all"] - 0.5)))
+        return tuple(sorted(rows, key=lambda row: order_of(row.name)))
 
     def row(self, name: str, student: str) -> SetResult | None:
         """One row, or None where that set was not evaluated."""
@@ -166,6 +179,16 @@ class Results:
     def ratio(self, name: str, base: str, student: str) -> float | None:
         """mIoU of set `name` over that of set `base`; None where one of them has none."""
         return ratio_of(self.row(name, student), self.row(base, student))
+
+    def ratio_like(self, name: str, base: str, student: str) -> float | None:
+        """The same against `base` with the kind of labels that `name` has, where that was evaluated."""
+        like = base_for(name, base, [row.name for row in self.of(student)])
+        return None if like is None else self.ratio(name, like, student)
+
+    def comparison(self, ours: str, base: str, student: str) -> Comparison | None:
+        """The paired difference of two sets, or None where it was not taken."""
+        key = ours, base, student
+        return next((one for one in self.comparisons if (one.ours, one.base, one.student) == key), None)
 
 
 def ratio_of(ours: SetResult | None, theirs: SetResult | None) -> float | None:
@@ -228,7 +251,7 @@ def _row_problem(row: SetResult, metrics: Sequence[str], num_classes: int) -> st
     outside = [share for share in shares if share is not None and not 0 <= share <= 1]
     if outside:
         return f"holds {outside[0]}, expected every score as a share, 0 to 1."
-    sizes = (row.items, row.bytes, row.iterations, row.wall_s, row.peak_memory_gib, *row.seeds)
+    sizes = (row.items, row.bytes, row.jpeg_bytes, row.iterations, row.wall_s, row.peak_memory_gib, *row.seeds)
     amounts = (*(spread.std for spread in spreads), *sizes, *row.early_iterations)
     below = [amount for amount in amounts if amount is not None and amount < 0]
     if below:

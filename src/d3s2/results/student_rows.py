@@ -28,6 +28,7 @@ class StudentRow:
         set_name: the set that it was trained on.
         student: architecture.
         items, bytes: size of the set.
+        jpeg_bytes: with images as JPEG of quality 90; None where the student was trained by an earlier version.
         iterations: optimiser steps.
         scores: by metric, shares, 0..1; None where no class of the truth counts.
         per_class: name -> shares by train id; None for a class that no test mask holds.
@@ -49,6 +50,7 @@ class StudentRow:
     digest: str
     early_iterations: tuple[int, ...] = ()
     early_miou: tuple[float, ...] = ()
+    jpeg_bytes: int | None = None
 
 
 SCHEMA = schema_of(StudentRow)

@@ -4,6 +4,7 @@ from .picks import Selection as Selection
 from .picks import explain as explain
 from .select import masks_for_ratio as masks_for_ratio
 from .select import select_masks as select_masks
+from .settings import FEATURE_METHODS as FEATURE_METHODS
 from .settings import METHODS as METHODS
 from .settings import SelectSettings as SelectSettings
 from .shortlist import Shortlist as Shortlist

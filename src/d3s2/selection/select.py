@@ -12,9 +12,7 @@ from d3s2.base.errors import UsageError
 from d3s2.data.census import MaskCensus
 from d3s2.selection.constraints import Constraints, check_quotas, weights_of
 from d3s2.selection.coverage import cover, tie_order
-from d3s2.selection.feature_baselines import (
-    census_features,
-)
+from d3s2.selection.features import census_features
 from d3s2.selection.near_duplicates import NearDuplicates
 from d3s2.selection.objectives import LogCoverage
 from d3s2.selection.picks import Selection
@@ -58,7 +56,7 @@ def select_masks(
         quotas: class -> chosen masks that cover it, at least.
         near_duplicates: share of equal cells of the layouts (above 0, at most 1) from which on two masks count as one
             and only the first is chosen; None compares none.
-        features: a vector for each mask, in the order of the census, for k-center, herding and facility location;
+        features: a vector for each mask, in the order of the census, for the methods that go by features;
             default: square roots of the class shares.
 
     Raises:

@@ -15,15 +15,19 @@ METHODS: Table[Callable[[Any], None]] = Table(
     "selection method",
     {
         "class-balanced": "d3s2.selection.greedy:greedy_fast",
-        "rarest-first": "d3s2.selection.baselines:take_rarest_first",
-        "stratified": "d3s2.selection.baselines:take_stratified",
-        "random": "d3s2.selection.baselines:take_random",
-        "k-center": "d3s2.selection.feature_baselines:take_k_center",
-        "herding": "d3s2.selection.feature_baselines:take_herding",
-        "facility-location": "d3s2.selection.feature_baselines:take_facility_location",
+        "rarest-first": "d3s2.selection.methods.rarest_first:take_rarest_first",
+        "stratified": "d3s2.selection.methods.stratified:take_stratified",
+        "random": "d3s2.selection.methods.random_draw:take_random",
+        "k-center": "d3s2.selection.methods.k_center:take_k_center",
+        "herding": "d3s2.selection.methods.herding:take_herding",
+        "facility-location": "d3s2.selection.methods.facility_location:take_facility_location",
+        "medoids": "d3s2.selection.methods.medoids:take_medoids",
     },
 )
 """A method fills a `Shortlist` by its `offer`."""
+
+FEATURE_METHODS = ("k-center", "herding", "facility-location", "medoids")
+"""Those that go by a vector of each mask instead of its classes."""
 
 
 class SelectSettings(Config):

@@ -5,9 +5,6 @@ from .items import item_id_for as item_id_for
 from .items import noise_seed as noise_seed
 from .manifest import read_manifest as read_manifest
 from .reader import DistilledSet as DistilledSet
-from .soft import SoftLabels as SoftLabels
-from .soft import cell_px_for as cell_px_for
-from .soft import soften as soften
 from .verification import Verification as Verification
 from .verification import verify as verify
 from .writer import SetWriter as SetWriter

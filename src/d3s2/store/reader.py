@@ -14,7 +14,7 @@ from d3s2.data import LabelSpace
 from d3s2.data.files import read_image, read_mask
 from d3s2.store.items import ITEMS, MANIFEST, Item, own_file, read_items
 from d3s2.store.manifest import read_manifest, space_of
-from d3s2.store.soft import SoftLabels, soft_from_bytes
+from d3s2.store.soft.labels import SoftLabels, soft_from_bytes
 
 
 @dataclass(frozen=True)

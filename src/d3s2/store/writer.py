@@ -42,7 +42,7 @@ from d3s2.store.manifest import (
     WRITTEN_HERE,
     digest_of,
 )
-from d3s2.store.soft import SoftLabels, soft_bytes
+from d3s2.store.soft.labels import SoftLabels, soft_bytes
 
 
 class SetWriter:

@@ -1,6 +1,7 @@
 from .group import ALONE as ALONE
 from .group import Group as Group
 from .group import launched_group as launched_group
+from .native import measure_native as measure_native
 from .prediction import measure as measure
 from .prediction import predict as predict
 from .prediction import score as score

@@ -4,6 +4,7 @@ from .guided import Sampled as Sampled
 from .guided import guided_sample as guided_sample
 from .guided import item_noise as item_noise
 from .guided import sampled_together as sampled_together
+from .items import soft_labels as soft_labels
 from .rules import LatentEnergy as LatentEnergy
 from .rules import Pulled as Pulled
 from .rules import own_update as own_update

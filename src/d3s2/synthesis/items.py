@@ -11,7 +11,7 @@ from torch import Tensor
 from d3s2.base.finite import not_finite
 from d3s2.base.pixels import to_bytes, to_unit
 from d3s2.nets import Segmenter
-from d3s2.store import SoftLabels, soften
+from d3s2.store.soft import SoftLabels, soften
 from d3s2.synthesis.settings import SoftSettings, SynthesizeSettings
 from d3s2.synthesis.trace import rounded
 from d3s2.teacher import FeatureBank, agreement, energies_of, without_doubtful
@@ -66,7 +66,7 @@ def finished(
         SampledItem(
             image=np.ascontiguousarray(stored[index].permute(1, 2, 0).cpu().numpy()),
             mask=kept[index].cpu().numpy(),
-            soft=None if broken[index] else _soft_labels(seen.scores[index], settings.soft),
+            soft=None if broken[index] or settings.soft is None else soft_labels(seen.scores[index], settings.soft),
             candidate=candidate,
             energies={name: values[index] for name, values in energies.items()},
             accuracy=accuracy[index],
@@ -75,7 +75,6 @@ def finished(
     )
 
 
-def _soft_labels(logits: Float[Tensor, "c h w"], settings: SoftSettings | None) -> SoftLabels | None:
-    if settings is None:
-        return None
+def soft_labels(logits: Float[Tensor, "c h w"], settings: SoftSettings) -> SoftLabels:
+    """The teacher's distribution on an image, from its logits, as it is stored."""
     return soften(logits.float().softmax(dim=0).cpu().numpy(), settings.num_top, settings.cell_px)

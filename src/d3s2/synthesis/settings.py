@@ -114,6 +114,11 @@ class SynthesizeSettings(Config):
     """Also measures what guidance costs, `fast` and `full` against unguided, on four of the masks."""
 
     @property
+    def soft_or_defaults(self) -> SoftSettings:
+        """How soft labels are made, also where the set itself has none."""
+        return self.soft or SoftSettings()
+
+    @property
     def steps_taken(self) -> float:
         """Steps that are left from `start` on, for plans: exact where levels are evenly spaced in noise."""
         return self.steps * self.start

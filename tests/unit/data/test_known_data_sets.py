@@ -120,8 +120,21 @@ def test_ccp_reads_the_archive_and_splits_it_by_position(tmp_path: Path):
         draw(tmp_path / "photos" / f"{number:04d}.jpg")
         draw(tmp_path / "annotations" / "pixel-level" / f"{number:04d}.mat", 0, 58)
     assert open_dataset("ccp", "test", tmp_path).ids == ("0001", "0004", "0008", "0011")
-    assert open_dataset("ccp", "train", tmp_path).ids[:3] == ("0002", "0003", "0005")
+    assert open_dataset("ccp", "trainval", tmp_path).ids[:3] == ("0002", "0003", "0005")
     assert masks_of("ccp", "train", tmp_path) == [0, 58]
+    assert open_dataset("ccp", "val", tmp_path).ids == ("0009",)
+    assert open_dataset("ccp", "train", tmp_path).ids == ("0002", "0003", "0005", "0006", "0007", "0010")
+
+
+def test_ccp_holds_every_sixth_of_a_list_out_of_training(tmp_path: Path):
+    names = [f"{number:04d}" for number in range(1, 15)]
+    for name in names:
+        draw(tmp_path / "photos" / f"{name}.jpg")
+        draw(tmp_path / "annotations" / "pixel-level" / f"{name}.mat", 0, 58)
+    (tmp_path / "train.txt").write_text("\n".join(names[:13]))
+    held, rest = (open_dataset("ccp", split, tmp_path).ids for split in ("val", "train"))
+    assert held == ("0006", "0012")
+    assert sorted((*held, *rest)) == names[:13]
 
 
 def test_scenes_are_drawn_as_many_and_as_large_as_asked():
@@ -186,7 +199,7 @@ def test_ccps_names_are_those_of_its_list():
 
 
 @needs_shared
-@pytest.mark.parametrize(("name", "counts"), [("camvid", (367, 101, 233)), ("ccp", (702, 302))])
+@pytest.mark.parametrize(("name", "counts"), [("camvid", (367, 101, 233)), ("ccp", (585, 117, 702, 302))])
 def test_real_folders_hold_the_official_counts_and_whole_pairs(name: str, counts: tuple[int, ...]):
     for split, count in zip(splits_of(name), counts, strict=True):
         dataset = open_dataset(name, split, SHARED / name)
@@ -196,7 +209,7 @@ def test_real_folders_hold_the_official_counts_and_whole_pairs(name: str, counts
 
 @needs_shared
 def test_ccps_list_files_are_its_split_by_position():
-    for split, takes in (("train", ccp.in_train), ("test", ccp.in_test)):
+    for split, takes in (("train", ccp.in_trainval), ("test", ccp.in_test)):
         listed = (SHARED / "ccp" / f"{split}.txt").read_text().split()
         names = sorted(path.stem for path in (SHARED / "ccp" / "masks").iterdir())
         assert listed == [name for position, name in enumerate(names) if takes(position)]

@@ -6,7 +6,7 @@ from PIL import Image
 
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset
 from d3s2.data.label_space import LabelSpace
-from d3s2.data.pairs import load_masks, load_pairs
+from d3s2.data.pairs import load_pairs, open_pairs
 
 
 def test_masks_are_read_without_their_images(tmp_path: Path) -> None:
@@ -19,4 +19,4 @@ def test_masks_are_read_without_their_images(tmp_path: Path) -> None:
     expected = load_pairs(dataset, ("b", "a")).masks
     for entry in entries:
         entry.image.unlink()
-    assert torch.equal(load_masks(dataset, ("b", "a")), expected)
+    assert torch.equal(open_pairs(dataset, ("b", "a")).take_masks(range(2)), expected)

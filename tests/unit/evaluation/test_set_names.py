@@ -1,11 +1,13 @@
 """The grammar of sets."""
 
+import re
+
 import pytest
 
 from d3s2.base.errors import ConfigError, UsageError
 from d3s2.evaluation.set_names import parse_set
 from d3s2.recipes import load_run
-from d3s2.set_names import SetPart, parse_name, set_title
+from d3s2.set_names import SetPart, bases_of, order_of, parse_name, set_title
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,9 @@ from d3s2.set_names import SetPart, parse_name, set_title
         ("runs/other", [SetPart("runs/other")]),
         ("./other-soft", [SetPart("./other", soft=True)]),
         ("random@distilled-soft", [SetPart("random", like=SetPart("distilled", soft=True))]),
+        ("random-soft", [SetPart("random", soft=True)]),
+        ("best-real-soft+all-soft", [SetPart("best-real", soft=True), SetPart("all", soft=True)]),
+        ("random-soft@distilled-soft", [SetPart("random", soft=True, like=SetPart("distilled", soft=True))]),
         ("rarest-first@runs/a@b+all", [SetPart("rarest-first", like=SetPart("runs/a@b")), SetPart("all")]),
         ("runs/a@b", [SetPart("runs/a@b")]),
         ("./other-soft/", [SetPart("./other-soft/")]),
@@ -31,7 +36,10 @@ def test_names_are_parts_joined_by_plus(name: str, parts: list[SetPart]) -> None
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("distiled", r"^Set 'distiled': 'distiled' is none of random, balanced, all, .*Did you mean 'distilled'\?$"),
+        (
+            "distiled",
+            r"^Set 'distiled': 'distiled' is none of random, balanced, best-real, all, .*Did you mean 'distilled'\?$",
+        ),
         ("all+", r"^Set 'all\+': '' is none of random"),
         ("all+all", r"^Set 'all\+all' holds 'all' twice; name each part once\.$"),
         ("distilled+distilled-soft", r"holds 'distilled' twice"),
@@ -46,7 +54,7 @@ def test_names_are_parts_joined_by_plus(name: str, parts: list[SetPart]) -> None
             r"^Set 'runs@x/other': 'runs' before the '@' is no choice of real pairs \(random, .*\); a path with an '@' "
             r"before its first '/' is written '\./runs@x/other'\.$",
         ),
-        ("random-soft", r"^Set 'random-soft': real data has no soft labels here; '-soft' goes with distilled sets\.$"),
+        ("rarest-soft", r"^Set 'rarest-soft': 'rarest-soft' is none of random"),
     ],
 )
 def test_a_wrong_name_is_a_sentence(name: str, sentence: str) -> None:
@@ -67,6 +75,29 @@ def test_titles_are_for_readers() -> None:
     assert set_title("random@distilled-soft") == "random real at the bytes of distilled, soft labels"
     assert set_title("rarest-first@runs/a@b + all") == "rarest-first at the bytes of runs/a@b + all real"
     assert set_title("./runs@x/other-soft") == "./runs@x/other, soft labels"
+
+
+def test_sets_are_compared_with_real_ones_of_the_same_kind_of_labels() -> None:
+    hard = ("random", "balanced", "best-real", "distilled", "all")
+    every = (*hard, *(f"{name}-soft" for name in hard))
+    assert bases_of("distilled", every) == ["random", "balanced", "best-real"]
+    assert bases_of("distilled-soft", every) == ["random-soft", "balanced-soft", "best-real-soft", "distilled"]
+    assert bases_of("random-soft", every) == ["balanced-soft", "best-real-soft", "random"]
+    assert bases_of("distilled-soft", hard) == ["random", "balanced", "best-real", "distilled"]
+    assert bases_of("distilled", ("distilled", "all")) == []
+
+
+def test_sets_stand_in_one_order_soft_behind_hard() -> None:
+    names = ["all-soft", "distilled-soft", "runs/x", "best-real", "random-soft", "all", "random", "distilled"]
+    ordered = ["random", "random-soft", "best-real", "distilled", "distilled-soft", "runs/x", "all", "all-soft"]
+    assert sorted(names, key=order_of) == ordered
+
+
+def test_a_candidate_for_best_real_is_one_choice_of_real_pairs() -> None:
+    for name in ("random", "all", "best-real", "balanced-soft", "balanced+herding", "herding@distilled", "distilled"):
+        with pytest.raises(ConfigError, match=rf"'{re.escape(name)}' is no candidate for best-real, expected one of"):
+            load_run("scenes", [f"evaluate.best_real.candidates=[{name}]"])
+    assert load_run("scenes", ["evaluate.best_real.candidates=[stratified]"]).evaluate.best_real.seeds is None
 
 
 @pytest.mark.parametrize(

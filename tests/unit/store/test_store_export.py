@@ -17,7 +17,8 @@ from d3s2.store.exporting import export
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import soft_from_bytes, soften
+from d3s2.store.soft import soften
+from d3s2.store.soft.labels import soft_from_bytes
 from d3s2.store.writer import SetWriter
 
 SCENES = Scenes("test", 3, (32, 48))

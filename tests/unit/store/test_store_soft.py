@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.recipes import load_run
-from d3s2.store.soft import ERROR_BOUND, SoftLabels, cell_px_for, soft_bytes, soft_from_bytes, soften
+from d3s2.store.soft import SoftLabels, cell_px_for, soften
+from d3s2.store.soft.labels import ERROR_BOUND, soft_bytes, soft_from_bytes
 
 
 def softmax(seed: int, shape: tuple[int, int, int], heat: float) -> np.ndarray:

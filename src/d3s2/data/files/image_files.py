@@ -29,6 +29,8 @@ LOSSY_FORMATS = ("JPEG", "MPO")
 INDEX_MODES = ("L", "P", "I;16", "I;16B", "I", "1")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 LARGEST_VALUE = 65535
+JPEG_QUALITY = 90
+"""At which sizes of sets are told as JPEG."""
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -89,6 +91,13 @@ def png_bytes(array: NDArray[np.uint8]) -> bytes:
     """An image (h w 3) or mask (h w) as PNG; the same bytes from the same pixels."""
     buffer = BytesIO()
     Image.fromarray(array).save(buffer, format="PNG", optimize=False, compress_level=6)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(image: UInt8[np.ndarray, "h w 3"], quality: int = JPEG_QUALITY) -> bytes:
+    """An image as JPEG of a quality, 1 to 95, colours at half the resolution (4:2:0), as most photographs are kept."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, subsampling="4:2:0", optimize=True)
     return buffer.getvalue()
 
 

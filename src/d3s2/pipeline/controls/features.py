@@ -1,0 +1,44 @@
+"""The training images in the teacher's eyes: one vector each, for selections that go by features."""
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from d3s2.base.errors import ModelError
+from d3s2.base.fingerprint import digest_of
+from d3s2.base.formats.files import write_bytes
+from d3s2.base.formats.json_text import MAKE_AGAIN
+from d3s2.base.formats.tensors import read_tensors, tensors_bytes
+from d3s2.base.machine.determinism import reproducible
+from d3s2.base.pixels import to_unit
+from d3s2.data import in_order, open_pairs
+from d3s2.nets import GRID, pooled_features
+from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
+from d3s2.pipeline.run import Run
+
+BATCH = 16
+FEATURES = "features"
+
+
+@torch.no_grad()
+def teacher_features(run: Run) -> Float32[np.ndarray, "n d"]:
+    """A vector for each mask of the census: the deepest layer of the teacher over a coarse grid, centred and scaled.
+
+    Read from the run's models where they were taken before from the same data by the same teacher.
+    """
+    teacher, ids = fit_teacher(run), tuple(run.census.ids)
+    content = {"teacher": teacher_digest(teacher), "data": run.data_digest, "size": list(run.config.data.size)}
+    digest = digest_of(FEATURES, {**content, "grid": GRID})
+    path = run.models / f"{FEATURES}-{digest[:12]}.safetensors"
+    if not path.exists():
+        pairs, parts = open_pairs(run.train_data, ids), in_order(len(ids), BATCH)
+        rows = []
+        with run.progress.task("features of real images", len(ids)) as task, reproducible(run.device):
+            for chunk in pairs.batches(parts):
+                rows.append(pooled_features(teacher, to_unit(chunk.images).to(run.device)).cpu())
+                task.advance(len(chunk))
+        table = torch.cat(rows).double()
+        scaled = (table - table.mean(dim=0)) / table.std(dim=0, correction=0).clamp(min=1e-6)
+        write_bytes(path, tensors_bytes({FEATURES: scaled.float()}, {"digest": digest}))
+    tensors, _ = read_tensors(path, "features of real images", MAKE_AGAIN, ModelError)
+    return tensors[FEATURES].numpy()

@@ -1,0 +1,4 @@
+from .best_real import RealChoice as RealChoice
+from .comparison import CONFIDENCE as CONFIDENCE
+from .comparison import Comparison as Comparison
+from .comparison import compared as compared

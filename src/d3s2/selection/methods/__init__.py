@@ -1,0 +1,1 @@
+"""Ways to choose masks, a file each; each fills a `Shortlist` by its `offer`."""
