@@ -1,6 +1,7 @@
 """Every item of a distilled set as one record of the page: facts that sort and filter it, and its small pictures."""
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ VIEWS = {"mask": "mask", "real": "real", "unguided": "unguided", "guided": "guid
 MAX_BYTES = 7_000_000
 """Of all records as JSON; figures, tables and the gallery of a page have to stay below 10 MB with them."""
 
-TRIED = 5  # items that tell what an encoding takes
+TRIED = 10  # items that tell what an encoding takes
 MOST_MISREAD = 20  # rows of the table
 
 
@@ -142,8 +143,9 @@ def pack(
     """
     tried = [read(int(at)) for at in np.unique(np.linspace(0, count - 1, TRIED).round().astype(int))]
     size_px = tried[0].pictures.mask.shape
-    fitting = (one for one in ENCODINGS if _suits(one, size_px) and _bytes(tried, space, one) * count <= max_bytes)
-    encoding = next(fitting, ENCODINGS[-1])
+    encodings = [one for one in ENCODINGS if one.quality is not None or one.shown_px(size_px) == size_px]
+    fits = bisect_left(encodings, True, key=lambda one: _bytes(tried, space, one) * count <= max_bytes)
+    encoding = encodings[min(fits, len(encodings) - 1)]
     positions = track(progress, "items of the page", range(count), count)
     return PackedItems(tuple(_record(read(at), space, encoding) for at in positions), space, size_px, encoding)
 
@@ -173,11 +175,6 @@ def misread_table(packed: PackedItems) -> Table:
     )
     headers = ("class", "read as", "of the class", "of all pixels", "items")
     return Table(headers, rows, (False, False, True, True, True))
-
-
-def _suits(encoding: Encoding, size_px: tuple[int, int]) -> bool:
-    """Without loss only pictures that need not be brought down."""
-    return encoding.quality is not None or encoding.shown_px(size_px) == size_px
 
 
 def _bytes(items: Sequence[PageItem], space: LabelSpace, encoding: Encoding) -> float:
