@@ -42,6 +42,7 @@ from d3s2.report.tables import (
 
 CLOSEST = 50  # neighbours that the page lists; judges.json has them all
 SMALL_PX = 256  # pictures that are narrower are enlarged by whole pixels and never smoothed
+SCRIPTS = ("page.js", "viewer.js")  # one script of the page, in this order
 SMALL_TILES, TILES = Encoding(SMALL_PX, None), Encoding(512, 82)
 
 
@@ -113,7 +114,7 @@ class Headline:
 
 def render(content: ReportContent) -> str:
     """The page as HTML with everything inline; nothing is loaded from anywhere. The same text from the same content."""
-    results, script = content.results, _own_file("page.js") if content.items else None
+    results, script = content.results, "".join(map(_own_file, SCRIPTS)) if content.items else None
     return _template().render(
         content=content,
         style=Markup(_own_file("page.css")),
