@@ -185,10 +185,21 @@ def of_soft_labels() -> list[str]:
     ]
 
 
+def of_pages() -> list[str]:
+    """Rows of the table of page sizes."""
+    found = [kept(f"page-size_{name}") for name in ("ccp", "camvid")]
+    return [
+        f"{one['classes']} | {one['items']:,} | {one['shown_px'][0]} x {one['shown_px'][1]} px | "
+        f"{one['page_bytes'] / 1e6:.1f} MB"
+        for one in found
+    ]
+
+
 CLAIMS = {
     README: of_readme(),
     RESULTS: [*of_scenes(), *of_camvid(), *of_ccp()],
     "docs/distilled-set.md": of_soft_labels(),
+    "docs/page.md": of_pages(),
 }
 
 

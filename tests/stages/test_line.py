@@ -57,6 +57,20 @@ def test_the_page_loads_nothing_from_anywhere(finished: Path) -> None:
     assert "independent network" in page
 
 
+def test_the_page_holds_every_item_as_the_set_does(finished: Path) -> None:
+    found = re.search(r'id="items-data">(.*?)</script>', (finished / "report.html").read_text())
+    assert found
+    told, distilled = json.loads(found[1]), DistilledSet(finished)
+    assert [view["key"] for view in told["views"]] == ["mask", "real", "unguided", "guided", "opinion"]
+    assert sorted(one["item_id"] for one in told["items"]) == list(distilled.ids)
+    for one in told["items"]:
+        item = distilled.item(one["item_id"])
+        assert one["disagreement"] == pytest.approx(1 - item.teacher_accuracy, abs=1e-3)
+        assert one["energies"] == item.energies_after
+        assert one["energies_before"] == item.energies_before
+        assert one["distance"] >= 0
+
+
 def test_the_same_call_again_does_nothing_and_changes_nothing(finished: Path) -> None:
     before, when = content(finished), (finished / "images").stat().st_mtime_ns
     assert call("evaluate", "scenes", *TINY, "--out", str(finished), "--device", "cpu") == 0

@@ -22,7 +22,7 @@ from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks
-from d3s2.report import results_csv, tables_of, to_latex, to_markdown
+from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
 from d3s2.selection import FEATURE_METHODS
@@ -50,7 +50,8 @@ def evaluate_run(run: Run, command: str = "") -> Results:
     folder = run.folder
     write_student_rows(folder / ROWS, rows, results.class_names)
     write_results(folder / RESULTS, results)
-    _write_tables(folder, results)
+    for name, text in result_files(results).items():
+        write_text(folder / name, text)
     judge(run)
     return results
 
@@ -136,10 +137,3 @@ def sets_of(run: Run, best_real: Callable[[Sets, bool], str] | None = None) -> S
         progress=run.progress,
     )
     return sets
-
-
-def _write_tables(folder: Path, results: Results) -> None:
-    tables = tables_of(results)
-    write_text(folder / "results.md", "\n".join(map(to_markdown, tables)))
-    write_text(folder / "results.tex", "\n".join(map(to_latex, tables)))
-    write_text(folder / "results.csv", results_csv(results))

@@ -1,7 +1,7 @@
 """Stage report: one page and one gallery picture from what a run left on disk."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,17 @@ from d3s2.pipeline.judge import JUDGES
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import UNGUIDED, read_traces
-from d3s2.report import ClassFrequencies, EnergyTrace, Gallery, GalleryRow, ReportContent, gallery_png, render
+from d3s2.report import (
+    ClassFrequencies,
+    EnergyTrace,
+    Gallery,
+    GalleryRow,
+    PageItem,
+    ReportContent,
+    gallery_png,
+    pack,
+    render,
+)
 from d3s2.results import Results, read_results
 from d3s2.selection import Pick, Selection
 from d3s2.store import DistilledSet, item_id_for, read_manifest
@@ -44,8 +54,9 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
     """
     run = Run(read_config(folder), folder, device, progress)
     selection, census = read_selection(folder), run.census
-    gallery = make_gallery(run, selection.picks)
     judgements = _judgements(run)
+    count, read = len(selection.picks), read_items(run, selection.picks, judgements)
+    gallery = make_gallery(run, count, read)
     neighbours = _neighbours(run, judgements) if judgements else None
     results = read_results(folder / RESULTS) if (folder / RESULTS).exists() else None
     content = ReportContent(
@@ -57,6 +68,7 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
         results=results,
         frequencies=_frequencies(run, census, selection),
         gallery=gallery,
+        items=pack(count, read, run.train_data.space, progress=run.progress),
         judgements=judgements,
         neighbours=neighbours,
         energies=_energies(folder),
@@ -72,30 +84,49 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
     return folder / PAGE
 
 
-def make_gallery(run: Run, picks: Sequence[Pick]) -> Gallery:
-    """A few items, spread over the order of choice: mask, its real image, unguided, guided, the teacher's opinion."""
+def read_items(run: Run, picks: Sequence[Pick], judgements: Judgements | None) -> Callable[[int], PageItem]:
+    """Position in the order of choice -> the item: what is on disk of it, and the teacher's opinion of its image."""
     guided = DistilledSet(run.folder)
     unguided = DistilledSet(run.folder / UNGUIDED) if (run.folder / UNGUIDED).is_dir() else None
     teacher = fit_teacher(run)
-    chosen = np.unique(np.linspace(0, len(picks) - 1, min(GALLERY_ROWS, len(picks))).round().astype(int))
-    rows = []
-    for pick in (picks[int(index)] for index in chosen):
-        item_id = item_id_for(pick.item_id)
-        image = guided.image(item_id)
+    judged = judgements.of("distilled") if judgements else None
+    neighbours = {one.item_id: one for one in judged.neighbours} if judged else {}
+
+    def read(position: int) -> PageItem:
+        pick = picks[position]
+        item = guided.item(item_id_for(pick.item_id))
+        image, neighbour = guided.image(item.item_id), neighbours.get(item.item_id)
         opinion = predict(teacher, torch.from_numpy(image).permute(2, 0, 1)[None], device=run.device)[0].numpy()
-        agrees = guided.item(item_id).teacher_accuracy
+        agrees = item.teacher_accuracy
         note = f"mask {pick.item_id}" + (f", taken for {pick.reason_class}" if pick.reason_class else "")
-        rows.append(
-            GalleryRow(
-                mask=guided.mask(item_id),
-                real=run.train_data.image(pick.item_id),
-                unguided=unguided.image(item_id) if unguided else None,
-                guided=image,
-                opinion=opinion,
-                note=note + (f"; the teacher agrees on {100 * agrees:.0f} % of the pixels" if agrees else ""),
-            )
+        pictures = GalleryRow(
+            mask=guided.mask(item.item_id),
+            real=run.train_data.image(pick.item_id),
+            unguided=unguided.image(item.item_id) if unguided else None,
+            guided=image,
+            opinion=opinion,
+            note=note + (f"; the teacher agrees on {100 * agrees:.0f} % of the pixels" if agrees else ""),
         )
-    return Gallery(tuple(rows), guided.space)
+        return PageItem(
+            item_id=item.item_id,
+            source_id=item.source_id,
+            pictures=pictures,
+            chosen_for=pick.reason_class,
+            candidate=item.candidate,
+            energies_before=item.energies_before,
+            energies=item.energies_after,
+            nearest_id=neighbour.nearest_id if neighbour else None,
+            distance=neighbour.distance if neighbour else None,
+            ratio=neighbour.ratio if neighbour else None,
+        )
+
+    return read
+
+
+def make_gallery(run: Run, count: int, read: Callable[[int], PageItem]) -> Gallery:
+    """A few items, spread over the order of choice: mask, its real image, unguided, guided, the teacher's opinion."""
+    chosen = np.unique(np.linspace(0, count - 1, min(GALLERY_ROWS, count)).round().astype(int))
+    return Gallery(tuple(read(int(position)).pictures for position in chosen), run.train_data.space)
 
 
 def _judgements(run: Run) -> Judgements | None:

@@ -5,11 +5,11 @@ from .figures import EnergyTrace as EnergyTrace
 from .gallery import Gallery as Gallery
 from .gallery import GalleryRow as GalleryRow
 from .gallery import gallery_png as gallery_png
+from .items import PageItem as PageItem
+from .items import pack as pack
 from .page import CostRow as CostRow
 from .page import ReportContent as ReportContent
 from .page import render as render
-from .tables import results_csv as results_csv
+from .tables import result_files as result_files
 from .tables import results_table as results_table
-from .tables import tables_of as tables_of
-from .tables import to_latex as to_latex
 from .tables import to_markdown as to_markdown

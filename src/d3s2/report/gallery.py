@@ -83,11 +83,6 @@ class Gallery:
         return self.space.encode_colours(content) if content is not None and content.ndim == 2 else content
 
 
-def tile_png(tile: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """One picture as it is, for a page that scales it."""
-    return _png(Image.fromarray(tile))
-
-
 def gallery_png(gallery: Gallery) -> bytes:
     """The whole gallery as one picture with captions and a legend; pixels are enlarged, never smoothed.
 

@@ -1,6 +1,7 @@
 """The page: one self-contained HTML file of everything that a run left behind."""
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -24,8 +25,10 @@ from d3s2.report.figures import (
     frequency_figure,
     miou_figure,
 )
-from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow, tile_png
+from d3s2.report.gallery import COLUMNS, Gallery, GalleryRow
+from d3s2.report.items import PackedItems, misread_table
 from d3s2.report.judgement_tables import HEADERS, MEASURES, judgements_table, neighbours_table
+from d3s2.report.pictures import Encoding, image_uri, mask_uri
 from d3s2.report.tables import (
     NONE,
     Table,
@@ -42,6 +45,9 @@ from d3s2.results import IOU, Ablation, Results
 from d3s2.set_names import BEST_REAL, RANDOM
 
 CLOSEST = 50  # neighbours that the page lists; judges.json has them all
+SMALL_PX = 256  # pictures that are narrower are enlarged by whole pixels and never smoothed
+SCRIPTS = ("page.js", "viewer.js")  # one script of the page, in this order
+SMALL_TILES, TILES = Encoding(SMALL_PX, None), Encoding(512, 82)
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class ReportContent:
         results: table of an evaluation.
         ablation: variants of one run.
         frequencies: of the classes in the full set, a random and the chosen one.
-        gallery: masks and images.
+        gallery: masks and images of a few items.
+        items: all of them, for the part of the page that sorts and filters.
         judgements: what judges say of the synthetic images.
         neighbours: the synthetic images that look most like copies, with their nearest real images.
         energies: over the steps of sampling.
@@ -91,6 +98,7 @@ class ReportContent:
     ablation: Ablation | None = None
     frequencies: ClassFrequencies | None = None
     gallery: Gallery | None = None
+    items: PackedItems | None = None
     judgements: Judgements | None = None
     neighbours: Gallery | None = None
     energies: tuple[EnergyTrace, ...] = ()
@@ -110,9 +118,12 @@ class Headline:
 
 def render(content: ReportContent) -> str:
     """The page as HTML with everything inline; nothing is loaded from anywhere. The same text from the same content."""
-    results = content.results
+    results, script = content.results, "".join(map(_own_file, SCRIPTS)) if content.items else None
     return _template().render(
         content=content,
+        style=Markup(_own_file("page.css")),
+        script=Markup(script) if script else None,
+        script_digest=_digest(script) if script else None,
         headlines=headlines(results) if results else [],
         results_table=results_table(results) if results and results.sets else None,
         labels_table=labels_table(results) if results else None,
@@ -124,6 +135,7 @@ def render(content: ReportContent) -> str:
         frequency_svg=_svg(frequency_figure(content.frequencies)) if content.frequencies else None,
         energy_svg=_svg(energy_figure(content.energies)) if any(e.measured for e in content.energies) else None,
         gallery=_gallery_view(content.gallery) if content.gallery else None,
+        items=_items_view(content.items) if content.items else None,
         judges=_judges_view(content) if content.judgements and content.judgements.rows else None,
         cost_table=cost_table(content.cost) if content.cost else None,
     )
@@ -215,6 +227,18 @@ def _judges_view(content: ReportContent) -> dict[str, Any]:
     }
 
 
+def _items_view(items: PackedItems) -> dict[str, Any]:
+    misread = misread_table(items)
+    return {
+        "count": len(items.records),
+        "json": Markup(items.as_json),
+        "how_stored": items.how_stored,
+        "small": items.size_px[1] < SMALL_PX,
+        "shape": f"{items.size_px[1] / items.size_px[0]:.4f}",
+        "misread": misread if misread.rows else None,
+    }
+
+
 def _gallery_view(gallery: Gallery) -> dict[str, Any]:
     columns = gallery.columns
     return {
@@ -223,13 +247,16 @@ def _gallery_view(gallery: Gallery) -> dict[str, Any]:
             {"tiles": [_tile_uri(gallery, row, column) for column in columns], "note": row.note} for row in gallery.rows
         ],
         "legend": [(gallery.space.names[index], _hex(gallery, index)) for index in gallery.classes()],
-        "small": gallery.rows[0].mask.shape[1] < 256,
+        "small": gallery.rows[0].mask.shape[1] < SMALL_PX,
     }
 
 
 def _tile_uri(gallery: Gallery, row: GalleryRow, column: str) -> str | None:
-    tile = gallery.tile(row, column)
-    return None if tile is None else "data:image/png;base64," + base64.b64encode(tile_png(tile)).decode()
+    content = getattr(row, column)
+    if content is None:
+        return None
+    encoding = SMALL_TILES if max(content.shape[:2]) <= SMALL_PX else TILES
+    return mask_uri(content, gallery.space, encoding) if content.ndim == 2 else image_uri(content, encoding)
 
 
 def _hex(gallery: Gallery, index: int) -> str:
@@ -254,8 +281,17 @@ def _memory(memory_gib: float | None) -> str:
     return NONE if memory_gib is None else f"{memory_gib:.1f} GiB"
 
 
+def _digest(script: str) -> str:
+    """What a Content-Security-Policy calls the one script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+@cache
+def _own_file(name: str) -> str:
+    return files("d3s2.report").joinpath(name).read_text(encoding="utf-8")
+
+
 @cache
 def _template() -> Template:
-    text = files("d3s2.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(text)
+    return environment.from_string(_own_file("page.html.j2"))

@@ -35,10 +35,15 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def tables_of(results: Results) -> tuple[Table, ...]:
-    """Every table that there are numbers for, the most important first."""
+def result_files(results: Results) -> dict[str, str]:
+    """What a run's folder keeps of its results as text, by file name: every table that there are numbers for."""
     found = (results_table(results), labels_table(results), comparisons_table(results), metrics_table(results))
-    return tuple(table for table in found if table is not None)
+    tables = [table for table in found if table is not None]
+    return {
+        "results.md": "\n".join(map(to_markdown, tables)),
+        "results.tex": "\n".join(map(to_latex, tables)),
+        "results.csv": results_csv(results),
+    }
 
 
 def results_table(results: Results) -> Table:

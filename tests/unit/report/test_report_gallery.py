@@ -10,7 +10,7 @@ from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.report.gallery import MARGIN_PX, Gallery, GalleryRow, gallery_png, tile_png
+from d3s2.report.gallery import MARGIN_PX, Gallery, GalleryRow, gallery_png
 
 SCENES = Scenes("train", 3)
 ROWS = tuple(
@@ -62,7 +62,6 @@ def test_the_legend_names_the_classes_of_the_masks_by_area() -> None:
 
 def test_a_gallery_has_the_same_bytes_twice() -> None:
     assert gallery_png(Gallery(ROWS, SCENES.space)) == gallery_png(Gallery(ROWS, SCENES.space))
-    assert (picture(tile_png(SCENES.image("000000"))) == SCENES.image("000000")).all()
 
 
 def test_an_empty_gallery_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The page is one file that loads nothing, shows what there is and leaves out what is not."""
 
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,10 +13,12 @@ from d3s2.data.known.scenes import Scenes
 from d3s2.judgements import Judgement, Judgements, Neighbour
 from d3s2.report.figures import ClassFrequencies, EnergyTrace
 from d3s2.report.gallery import Gallery, GalleryRow
+from d3s2.report.items import PageItem, pack
 from d3s2.report.page import CostRow, ReportContent, cost_table, headlines, render
 from d3s2.results.records import Results, SetResult
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
+SCRIPTS = ["application/json", ""]
 SCENES = Scenes("val", 2)
 
 
@@ -27,6 +31,7 @@ class Outline(HTMLParser):
         self.references: list[str] = []
         self.sections: list[str] = []
         self.texts: list[str] = []
+        self.scripts: list[str] = []
         self.feed(page)
         assert self.open == []
 
@@ -35,7 +40,11 @@ class Outline(HTMLParser):
         self.references += [value or "" for key, value in attrs if key.split(":")[-1] in ("src", "href", "srcset")]
         if tag == "section":
             self.sections.append(found["id"] or "")
-        assert tag not in ("script", "link", "iframe", "object", "base")
+        assert tag not in ("link", "iframe", "object", "base")
+        assert not any(key.startswith("on") for key in found)
+        if tag == "script":
+            assert "src" not in found
+            self.scripts.append(found.get("type") or "")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -68,6 +77,7 @@ def content(results: Results) -> ReportContent:
         results=results,
         frequencies=ClassFrequencies(results.class_names, shares),
         gallery=Gallery(rows, SCENES.space),
+        items=pack(2, lambda position: PageItem(f"item-{position}", "a", rows[position]), SCENES.space),
         judgements=Judgements("0" * 64, "independent", "down3", 2000, 27.0, (judged,)),
         neighbours=Gallery(rows[:1], SCENES.space),
         energies=(EnergyTrace("segmentation", "distilled", values), EnergyTrace("feature", "distilled", values)),
@@ -86,14 +96,39 @@ def page(content: ReportContent) -> str:
 def test_the_page_loads_nothing(page: str) -> None:
     outline = Outline(page)
     assert outline.references
-    assert all(reference.startswith(("data:image/png;base64,", "#")) for reference in outline.references)
-    assert not re.search(r"@import|url\((?!#)", page)
+    inline = ("data:image/png;base64,", "data:image/webp;base64,", "#")
+    assert all(reference.startswith(inline) for reference in outline.references)
+    assert not re.search(r"@import|url\((?!#)|https?://(?!www\.w3\.org/)", page)
+    assert outline.scripts == SCRIPTS
+
+
+def test_only_the_script_of_the_package_may_run(page: str) -> None:
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert policy
+    assert script
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert policy[1].split("; ") == [
+        "default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{digest}'"
+    ]  # fmt: skip
+
+
+def test_a_page_without_items_has_no_script(content: ReportContent) -> None:
+    page = render(replace(content, items=None))
+    assert Outline(page).scripts == []
+    assert "script-src" not in page
+
+
+def test_links_of_the_page_lead_to_its_parts(page: str) -> None:
+    outline = Outline(page)
+    links = [reference[1:] for reference in outline.references if reference.startswith("#") and len(reference) < 20]
+    assert {"results", "items", "provenance"} <= set(links)
 
 
 def test_the_whole_page_has_every_section(page: str) -> None:
     outline = Outline(page)
     assert outline.sections == [
-        "results", "asked", "gallery", "judges", "frequencies", "energies", "gains-1", "classes-1",
+        "results", "items", "asked", "gallery", "judges", "frequencies", "energies", "gains-1", "classes-1",
         "cost", "use", "provenance",
     ]  # fmt: skip
 
@@ -136,8 +171,8 @@ def test_text_is_escaped(content: ReportContent, results: Results) -> None:
     evil = "<script>alert(1)</script>"
     named = replace(results, class_names=(evil, *results.class_names[1:]), dataset=evil)
     page = render(replace(content, title=evil, asked={evil: evil}, results=named, folder=evil, notes=(evil,)))
-    assert "<script" not in page
-    Outline(page)
+    assert "<script>alert" not in page
+    assert Outline(page).scripts == SCRIPTS
 
 
 def test_the_same_content_gives_the_same_page(content: ReportContent, page: str) -> None:
