@@ -19,11 +19,11 @@ from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import regular_size
 from d3s2.base.formats.tensors import MAX_FILE_BYTES, read_tensors
 from d3s2.data.label_space import LabelSpace
+from d3s2.generator.conditions.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.stable_diffusion.cost import sampling_cost
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
-from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
     NO_ONE,
