@@ -1,1 +1,1 @@
-"""Any layout-to-image model as one Denoiser: schedules, samplers, the compact model, Stable Diffusion."""
+"""Any layout-to-image model as one Denoiser: schedules, samplers, the compact model, text-to-image families."""
