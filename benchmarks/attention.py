@@ -34,12 +34,13 @@ from torch import Tensor
 
 from d3s2.base.machine.runtime import pick_device
 from d3s2.generator.compute import DTYPES
+from d3s2.generator.conditions.conditioning import Conditioning
+from d3s2.generator.conditions.palettes import OWN_PALETTE, colour_condition, colour_table
 from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.samplers import ddim
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
 from d3s2.generator.stable_diffusion.freestyle import FreestyleGenerator
-from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition, colour_table
 from d3s2.generator.stable_diffusion.rectified_attention import RectifiedAttention, filled_up, rectification_of
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings, FreestyleSettings
 
@@ -101,7 +102,7 @@ def sampling(device: torch.device, dtype: torch.dtype, args: argparse.Namespace)
     masks = blocks((1, size_px, size_px), NUM_CLASSES)
     colours = colour_table(SPACE, OWN_PALETTE, {})
     settings = ControlNetSettings(model="random", controlnet="random")
-    control = ControlNetGenerator(parts, controlnet, colours, SPACE.names, settings)
+    control = ControlNetGenerator(parts, controlnet, Conditioning(colours, SPACE.names, settings), settings)
     (prompt,) = control.prompts(masks)
     theirs = StableDiffusionControlNetPipeline(controlnet=controlnet, **pipeline_parts(parts))
     condition = colour_condition(masks, colours)

@@ -36,9 +36,9 @@ from torch import Tensor
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import pick_device, wait_for
 from d3s2.base.seeds import torch_generator
+from d3s2.generator.conditions.palettes import OWN_PALETTE
 from d3s2.generator.samplers import initial_noise
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, load_controlnet
-from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, colour_condition
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import load_segmenter, save_segmenter
@@ -200,7 +200,7 @@ def pipeline_action(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -
             start = time.perf_counter()
             pipeline(
                 generator.prompts(masks),
-                image=colour_condition(masks, generator.colours),
+                image=generator.condition(masks),
                 latents=initial_noise([item_noise(0, "item").latent], shape).to(masks.device),
                 num_inference_steps=plan.steps,
                 guidance_scale=GUIDANCE_SCALE,

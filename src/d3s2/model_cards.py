@@ -23,6 +23,27 @@ PIPELINE_FILES = (
     "tokenizer/*",
     "scheduler/*",
 )
+SDXL_FILES = (
+    "unet/config.json",
+    "*/*.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder_2/model.safetensors",
+    "tokenizer*/*",
+)
+TRANSFORMER_FILES = (
+    "transformer/config.json",
+    "*/*.json",
+    "transformer/diffusion_pytorch_model*.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder/model.safetensors",
+    "text_encoder_2/model*.safetensors",
+    "text_encoder_3/model-*.safetensors",
+    "tokenizer*/*",
+)
+"""Of pipelines on Stable Diffusion 3 and FLUX; 'model-*' are the parts of a large file, and not its half formats."""
+TINY_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -33,11 +54,13 @@ class ModelCard:
         model_id: on the Hugging Face hub.
         part: what it is; of a segmentation network also the data set whose classes it knows.
         licence: as its page states it.
-        download_mb: of the files that are read, in float32: of segmentation networks 4 bytes a parameter, counted on
-            the architecture; of parts of generators rounded.
+        download_mb: of the files that are read: of segmentation networks 4 bytes a parameter, counted on the
+            architecture; of parts of generators as they are published (SD3 and FLUX in 16 bits), rounded.
         use: what it is read for.
         files: patterns of those files, for a download without the rest of the repository; a config comes first.
         palette: colours of a ControlNet's condition, a name in `PALETTES`; None where it has none.
+        control_mode: number of segmentation among the conditions that a ControlNet knows; None where it knows one.
+        rename: (name of the weights there, name under which diffusers looks for them), where they differ.
         tflop: of one forward pass at 512 x 512 px, two operations a multiply-add, counted by torch.utils.flop_counter;
             of Swin-L, ResNet-50 and UPerNet the papers' figures (arXiv 2112.01527, 2107.06278, 2103.14030), doubled and
             brought to this size. None for a backbone and for parts of generators.
@@ -50,6 +73,8 @@ class ModelCard:
     use: Use = "segmentation"
     files: tuple[str, ...] = NETWORK_FILES
     palette: str | None = None
+    control_mode: int | None = None
+    rename: tuple[str, str] | None = None
     tflop: float | None = None
 
     @property
@@ -60,11 +85,15 @@ class ModelCard:
     @property
     def how_to_get(self) -> str:
         """The command that downloads it into a folder, to be run where there is a network."""
-        return _how_to_get(self.model_id, self.files)
+        command, folder = _how_to_get(self.model_id, self.files), self.model_id.rpartition("/")[2]
+        return command + (f" && mv {folder}/{self.rename[0]} {folder}/{self.rename[1]}" if self.rename else "")
 
 
 OPENRAIL_M = "CreativeML OpenRAIL-M"
 META = "other: see its page (weights of Mask2Former and MaskFormer)"
+RAIL_PLUS_PLUS = "CreativeML Open RAIL++-M"
+STABILITY = "other: Stability AI Community License, free below a revenue that it names; asks for an account"
+FLUX_DEV = "other: FLUX.1 [dev] Non-Commercial License, no commercial use"
 NVIDIA = "other: NVIDIA Source Code License for SegFormer, no commercial use"
 REWARD_FOLDER = "checkpoints/ade20k_reward-model-UperNet-R50/checkpoint-5000/controlnet"
 
@@ -81,6 +110,16 @@ def _controlnet(
     palette: str = "ade20k",
 ) -> ModelCard:
     return ModelCard(model_id, part, licence, 1503, "generator", files, palette)
+
+
+def _part(
+    model_id: str, part: str, licence: str, download_mb: int, files: tuple[str, ...] = TRANSFORMER_FILES
+) -> ModelCard:
+    return ModelCard(model_id, part, licence, download_mb, "generator", files)
+
+
+def _tiny(model_id: str, of: str, download_mb: int = 10) -> ModelCard:
+    return _part(model_id, f"a tiny autoencoder for {of}", "MIT", download_mb, TINY_FILES)
 
 
 def _network(model_id: str, part: str, licence: str, download_mb: int, tflop: float | None = None) -> ModelCard:
@@ -101,14 +140,40 @@ MODEL_CARDS: dict[str, ModelCard] = {
             (f"{REWARD_FOLDER}/*",),
             "controlnet-plus-plus-ade20k",
         ),
+        _tiny("madebyollin/taesd", "Stable Diffusion 1.x and 2.x", 21),
+        _part("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL", RAIL_PLUS_PLUS, 13876, SDXL_FILES),
         ModelCard(
-            "madebyollin/taesd",
-            "a tiny autoencoder for Stable Diffusion 1.x and 2.x",
-            "MIT",
-            21,
+            "abovzv/sdxl_segmentation_controlnet_ade20k",
+            "a ControlNet for SDXL and segmentation",
+            "Apache-2.0",
+            5005,
             "generator",
-            ("config.json", "diffusion_pytorch_model.safetensors"),
+            ("config.json", "*.safetensors"),
+            palette="ade20k",
+            rename=("sdxl_segmentation_ade20k_controlnet.safetensors", "diffusion_pytorch_model.safetensors"),
         ),
+        ModelCard(
+            "xinsir/controlnet-union-sdxl-1.0",
+            "a ControlNet for SDXL and six kinds of conditions",
+            "Apache-2.0",
+            2510,
+            "generator",
+            TINY_FILES,
+            control_mode=5,
+        ),
+        _tiny("madebyollin/taesdxl", "Stable Diffusion XL"),
+        _part("stabilityai/stable-diffusion-3-medium-diffusers", "Stable Diffusion 3 medium", STABILITY, 15500),
+        _part("stabilityai/stable-diffusion-3.5-large", "Stable Diffusion 3.5 large", STABILITY, 27450),
+        _tiny("madebyollin/taesd3", "Stable Diffusion 3"),
+        _part("black-forest-labs/FLUX.1-dev", "FLUX.1 [dev]", f"{FLUX_DEV}; asks for an account", 33740),
+        _part(
+            "manycore-research/FLUX.1-Layout-ControlNet",
+            "a ControlNet for FLUX.1 and rooms",
+            FLUX_DEV,
+            2980,
+            TINY_FILES,
+        ),
+        _tiny("madebyollin/taef1", "FLUX.1"),
         _network("facebook/mask2former-swin-tiny-ade-semantic", "Mask2Former Swin-T, ADE20K", META, 190, 0.146),
         _network("facebook/mask2former-swin-small-ade-semantic", "Mask2Former Swin-S, ADE20K", META, 275, 0.195),
         _network("facebook/mask2former-swin-large-ade-semantic", "Mask2Former Swin-L, ADE20K", META, 862, 0.516),

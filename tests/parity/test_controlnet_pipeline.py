@@ -24,7 +24,6 @@ from d3s2.generator.samplers import SAMPLERS, initial_noise
 from d3s2.generator.sampling import Sampling, sample
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
-from d3s2.generator.stable_diffusion.palettes import colour_condition
 
 # diffusers' DPM-Solver hands a tensor to numpy in a way that numpy 2 dislikes.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -79,7 +78,7 @@ def test_latents_equal_the_pipeline_of_diffusers(folder: Path, schedule: str, gu
     pipeline = theirs(folder, schedule)
     call = {"num_inference_steps": STEPS, "guidance_scale": guidance_scale, "latents": noise.clone()}
     prompts = ["a photo of sky, road", "a photo of sky, tree"]
-    condition = colour_condition(masks, generator.colours)
+    condition = generator.condition(masks)
     expected = pipeline(prompts, condition, negative_prompt=["lamp", "lamp"], output_type="latent", **call).images
     assert generator.prompts(masks) == prompts
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -100,7 +99,7 @@ def test_sampling_from_images_equals_the_image_to_image_pipeline(folder: Path, g
     expected = pipeline(
         generator.prompts(masks),
         image=generator.encode(images),  # what has four channels is taken as latents
-        control_image=colour_condition(masks, generator.colours),
+        control_image=generator.condition(masks),
         strength=4 / STEPS,
         num_inference_steps=STEPS,
         guidance_scale=guidance_scale,

@@ -15,6 +15,7 @@ from d3s2.generator.stable_diffusion.rectified_attention import (
     filled_up,
     grids_of,
     rectification_of,
+    shares_of,
 )
 
 TOKENS, HEADS, CHANNELS, TEXT = 13, 2, 16, 12
@@ -38,6 +39,26 @@ def naive(attn: Attention, hidden: Tensor, text: Tensor, cells: Tensor, owners: 
                 part = slice(head * size, (head + 1) * size)
                 scores = key[seen, part] @ query[pixel, part] / math.sqrt(size)
                 output[item, pixel, part] = scores.softmax(0) @ value[seen, part]
+    return attn.to_out[0](output)
+
+
+def naive_shares(attn: Attention, hidden: Tensor, text: Tensor, masks: Tensor, owners: Tensor, side: int) -> Tensor:
+    """Scores weighted by the share of a cell's side x side pixels that are of the token's class."""
+    output = torch.empty_like(hidden)
+    size, width = CHANNELS // HEADS, masks.shape[2] // side
+    for item in range(len(hidden)):
+        query, key, value = attn.to_q(hidden[item]), attn.to_k(text[item]), attn.to_v(text[item])
+        for cell in range(hidden.shape[1]):
+            top, left = cell // width * side, cell % width * side
+            pixels = masks[item, top : top + side, left : left + side].flatten().tolist()
+            share = {token: 1.0 if owner == EVERYONE else pixels.count(owner) / len(pixels)
+                     for token, owner in enumerate(owners[item].tolist())}  # fmt: skip
+            seen = [token for token, weight in share.items() if weight > 0]
+            weights = torch.tensor([share[token] for token in seen])
+            for head in range(HEADS):
+                part = slice(head * size, (head + 1) * size)
+                scores = key[seen, part] @ query[cell, part] / math.sqrt(size) * weights
+                output[item, cell, part] = scores.softmax(0) @ value[seen, part]
     return attn.to_out[0](output)
 
 
@@ -99,3 +120,23 @@ def test_grids_are_nearest_samples_of_the_mask(attention: Attention) -> None:
     found = RectifiedAttention()(attention, hidden, text, rectification=biases)
     expected = naive(attention, hidden, text, masks[:, ::8, ::8].flatten(1), owners)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1, 4])
+def test_shares_equal_a_loop_over_cells_and_their_pixels(attention: Attention, side: int) -> None:
+    masks, owners, hidden, text = drawn(3, 5, scale=side)
+    shares = shares_of(masks, owners, [(3, 5)], torch.float32)
+    found = RectifiedAttention()(attention, hidden, text, shares=shares)
+    torch.testing.assert_close(found, naive_shares(attention, hidden, text, masks, owners, side), rtol=1e-5, atol=1e-5)
+
+
+def test_shares_of_cells_of_one_class_and_of_coarser_grids() -> None:
+    masks, owners, _, _ = drawn(3, 4, scale=8)
+    shares = shares_of(masks, owners, grids_of((3, 4), 2), torch.float32)
+    assert {cells: tuple(share.shape) for cells, share in shares.items()} == {
+        12: (2, 1, 12, TOKENS),
+        4: (2, 1, 4, TOKENS),
+    }
+    whole = torch.full((1, 8, 8), 2, dtype=torch.uint8)
+    of_one = shares_of(whole, torch.tensor([[EVERYONE, 2, 1, NO_ONE]]), [(2, 2)], torch.float32)
+    assert of_one[4][0, 0].tolist() == [[1.0, 1.0, 0.0, 0.0]] * 4

@@ -52,7 +52,7 @@ def test_what_is_there_is_marked_and_not_explained(capsys: pytest.CaptureFixture
     assert "  [x] nvidia/mit-b0: " in said
     assert "  [x] madebyollin/taesd: " in said
     assert "hf download nvidia/mit-b0" not in said
-    assert "hf download madebyollin/taesd" not in said
+    assert "hf download madebyollin/taesd --include" not in said
 
 
 def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path) -> None:

@@ -1,4 +1,4 @@
-"""Any layout-to-image model as one Denoiser: schedules, samplers, the compact model, Stable Diffusion."""
+"""Any layout-to-image model as one Denoiser: schedules, samplers, the compact model, text-to-image families."""
 
 import lazy_loader
 

@@ -37,17 +37,26 @@ def pixels_per_cell(autoencoder: Autoencoder) -> int:
     return int(2 ** (len(autoencoder.config.block_out_channels) - 1))
 
 
-def latent_shape(autoencoder: Autoencoder, size_px: tuple[int, int]) -> tuple[int, int, int]:
-    """(channels, height, width) of a latent; raises ModelError for a size that the autoencoder does not divide."""
-    side = pixels_per_cell(autoencoder)
+def latent_shape(autoencoder: Autoencoder, size_px: tuple[int, int], cells_per_patch: int = 1) -> tuple[int, int, int]:
+    """(channels, height, width) of a latent.
+
+    Args:
+        cells_per_patch: side of the square of cells that the diffusion network takes as one.
+
+    Raises:
+        ModelError: a size that autoencoder and network do not divide.
+    """
+    cell = pixels_per_cell(autoencoder)
+    side = cell * cells_per_patch
     height, width = size_px
     if height % side or width % side or not height or not width:
         near = [max(1, round(pixels / side)) * side for pixels in size_px]
+        what = "autoencoder works" if cells_per_patch == 1 else "model works"
         raise ModelError(
-            f"This autoencoder works on sizes that divide by {side}, got {height} x {width} px (height x width); "
+            f"This {what} on sizes that divide by {side}, got {height} x {width} px (height x width); "
             f"set data.size to [{near[0]}, {near[1]}]."
         )
-    return (int(autoencoder.config.latent_channels), height // side, width // side)
+    return (int(autoencoder.config.latent_channels), height // cell, width // cell)
 
 
 @torch.no_grad()

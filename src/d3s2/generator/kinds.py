@@ -10,20 +10,25 @@ from d3s2.base.tables import Table, is_outside
 from d3s2.generator.compact.settings import CompactSettings
 from d3s2.generator.settings import LayoutToImageSettings
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings, FreestyleSettings
+from d3s2.generator.text_to_image.settings import FluxSettings, SD3Settings, SDXLSettings
+
+KNOWN: dict[str, tuple[type[LayoutToImageSettings], str]] = {
+    "compact": (CompactSettings, "d3s2.generator.compact.kind:COMPACT"),
+    "controlnet": (ControlNetSettings, "d3s2.generator.stable_diffusion.controlnet_kind:CONTROLNET"),
+    "freestyle": (FreestyleSettings, "d3s2.generator.stable_diffusion.freestyle:FREESTYLE"),
+    "sdxl": (SDXLSettings, "d3s2.generator.text_to_image.sdxl:SDXL_KIND"),
+    "sd3": (SD3Settings, "d3s2.generator.text_to_image.sd3:SD3_KIND"),
+    "flux": (FluxSettings, "d3s2.generator.text_to_image.flux:FLUX_KIND"),
+}
+"""Kind -> its settings, and where its `GeneratorKind` lies; importing the kind itself takes seconds."""
 
 GENERATORS: Table[Any] = Table(
-    "generator",
-    {
-        "compact": "d3s2.generator.compact.kind:COMPACT",
-        "controlnet": "d3s2.generator.stable_diffusion.controlnet_kind:CONTROLNET",
-        "freestyle": "d3s2.generator.stable_diffusion.freestyle:FREESTYLE",
-    },
-    needs=("settings", "load"),
+    "generator", {kind: place for kind, (_, place) in KNOWN.items()}, needs=("settings", "load")
 )
 """A `GeneratorKind` each (`d3s2.generator.layout_to_image`)."""
 
-LIGHT = {"compact": CompactSettings, "controlnet": ControlNetSettings, "freestyle": FreestyleSettings}
-"""Kinds whose settings are known without importing the kind itself, which takes seconds."""
+LIGHT = {kind: settings for kind, (settings, _) in KNOWN.items()}
+"""Kinds whose settings are known without importing the kind itself."""
 
 
 class UnloadedSettings(LayoutToImageSettings):

@@ -1,6 +1,6 @@
 """The contract that every layout-to-image model keeps, so that whatever samples uses any of them alike.
 
-A new generator is one file with a settings record and a `GeneratorKind`, and one line in `kinds.GENERATORS`; a user's
+A new generator is one file with a settings record and a `GeneratorKind`, and one line in `kinds.KNOWN`; a user's
 own one needs not even the line.
 """
 

@@ -65,7 +65,7 @@ def sample(
     """
     height, width = masks.shape[1:]
     shape = generator.latent_shape((height, width))
-    schedule: Schedule = levels_of(generator.scheduler, sampling.num_steps)
+    schedule: Schedule = levels_of(generator.scheduler, sampling.num_steps, shape[1:])
     denoiser = generator.bind(masks.to(device), sampling.guidance_scale)
     if guided is not None:
         denoiser = guided(denoiser)

@@ -13,23 +13,29 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.generator.denoiser import Level
 
+CELLS_PER_PATCH = 4
+"""Of a latent, in the patches of 2 x 2 that schedules which shift with the image's size count."""
 
-def levels_of(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
+
+def levels_of(
+    scheduler: SchedulerMixin, num_steps: int, latent_size: tuple[int, int] | None = None
+) -> tuple[Level, ...]:
     """The `num_steps` + 1 levels on which `scheduler` would sample.
 
     Args:
         scheduler: FlowMatchEulerDiscreteScheduler, DPMSolverMultistepScheduler or DDIMScheduler; one of another kind
             with `alphas_cumprod` (PNDM, DDPM, Euler ...) is read as the DDIM scheduler of the same settings.
         num_steps: network evaluations, at least 1.
+        latent_size: (height, width) of the latent; a schedule that shifts with the image's size (FLUX) asks for it.
 
     Raises:
         UsageError: fewer than one step.
-        ModelError: a scheduler of another kind.
+        ModelError: a scheduler of another kind, or one that shifts without a size.
     """
     if num_steps < 1:
         raise UsageError(f"num_steps is {num_steps}, expected at least 1.")
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
-        return _flow_levels(scheduler, num_steps)
+        return _flow_levels(scheduler, num_steps, latent_size)
     if isinstance(scheduler, DPMSolverMultistepScheduler):
         return _dpm_solver_levels(scheduler, num_steps)
     if hasattr(scheduler, "alphas_cumprod"):
@@ -40,13 +46,27 @@ def levels_of(scheduler: SchedulerMixin, num_steps: int) -> tuple[Level, ...]:
     )
 
 
-def _flow_levels(scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int) -> tuple[Level, ...]:
+def _flow_levels(
+    scheduler: FlowMatchEulerDiscreteScheduler, num_steps: int, latent_size: tuple[int, int] | None
+) -> tuple[Level, ...]:
     # The scheduler's own default ends at its smallest training sigma, then 0; evenly spaced sigmas from 1 to 0
     # take the same number of network evaluations and waste none on the last thousandth.
     raw = np.linspace(1.0, 0.0, num_steps + 1)[:-1]
-    scheduler.set_timesteps(sigmas=raw.tolist())
+    scheduler.set_timesteps(sigmas=raw.tolist(), mu=_shift_of(scheduler, latent_size))
     sigmas = scheduler.sigmas.to(torch.float64).tolist()
     return tuple(Level(alpha=1.0 - sigma, sigma=sigma, time=sigma) for sigma in sigmas)
+
+
+def _shift_of(scheduler: FlowMatchEulerDiscreteScheduler, latent_size: tuple[int, int] | None) -> float | None:
+    """mu, linear in the number of patches; None for a schedule that does not ask. Source: arXiv 2403.03206, 5.3.2."""
+    how = scheduler.config
+    if not how.use_dynamic_shifting:
+        return None
+    if latent_size is None:
+        raise ModelError("This schedule shifts with the image's size; give levels_of the latent's (height, width).")
+    patches = latent_size[0] * latent_size[1] / CELLS_PER_PATCH
+    slope = (how.max_shift - how.base_shift) / (how.max_image_seq_len - how.base_image_seq_len)
+    return float(how.base_shift + slope * (patches - how.base_image_seq_len))
 
 
 def _dpm_solver_levels(scheduler: DPMSolverMultistepScheduler, num_steps: int) -> tuple[Level, ...]:

@@ -13,8 +13,8 @@ from d3s2.data.label_space import LabelSpace
 from d3s2.generator.denoiser import Level
 from d3s2.generator.kinds import GENERATORS
 from d3s2.generator.layout_to_image import LayoutToImage
+from d3s2.generator.predictions import clean_of
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator
-from d3s2.generator.stable_diffusion.parts import clean_of
 
 SPACE = LabelSpace(name="street", names=("sky", "road", "tree"))
 CPU = torch.device("cpu")

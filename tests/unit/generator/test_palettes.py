@@ -5,7 +5,7 @@ import torch
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.stable_diffusion.palettes import PALETTES, colour_condition, colour_table, palette_colours
+from d3s2.generator.conditions.palettes import PALETTES, colour_condition, colour_table, palette_colours
 
 STREET = LabelSpace(name="street", names=("road", "sky", "person"))
 

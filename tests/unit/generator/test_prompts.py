@@ -5,7 +5,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.known import ade20k, cocostuff
 from d3s2.data.label_space import LabelSpace
-from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, prompt_of, spoken, word_list
+from d3s2.generator.conditions.prompts import list_for, pixels_of, prompt_of, spoken, word_list
 
 WORDS = ("wall", "sky", "red lamp", "floor")
 PRESENT = {0: 500, 1: 300, 2: 3, 3: 90}

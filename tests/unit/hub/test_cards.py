@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from d3s2.generator.stable_diffusion.palettes import PALETTES
+from d3s2.generator.conditions.palettes import PALETTES
 from d3s2.hub.loading import cannot_load
 from d3s2.model_cards import MODEL_CARDS, is_cached
 

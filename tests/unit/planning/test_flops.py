@@ -1,6 +1,8 @@
 """The counted work of published networks is that of their shapes, without weights."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,10 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from d3s2.generator.stable_diffusion.controlnet_kind import CONTROLNET_TFLOP
 from d3s2.generator.stable_diffusion.cost import TINY_DECODER_TFLOP, UNET_TFLOP
+from d3s2.generator.text_to_image import flux, sd3, sdxl
+from d3s2.generator.text_to_image.cost import DECODER, TINY_DECODER, Counted
 from d3s2.model_cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.planning.flops import GPUS, image_s, seconds_on
 from d3s2.recipes import load_run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
+import generator_costs
 
 
 def counted_tflop(forward: Callable[[], object]) -> float:
@@ -40,6 +47,25 @@ def test_stable_diffusion_is_counted_on_its_shapes() -> None:
             counted_tflop(lambda: tiny.decode(latent)),
         ]
     assert found == pytest.approx([UNET_TFLOP, CONTROLNET_TFLOP, TINY_DECODER_TFLOP], abs=6e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*FluxPosEmbed:FutureWarning")
+@pytest.mark.parametrize(
+    ("model", "step"),
+    [("SDXL, ControlNet", sdxl.STEP), ("Stable Diffusion 3 medium", sd3.MEDIUM), ("FLUX.1-dev", flux.STEP)],
+)
+def test_text_to_image_families_are_counted_on_their_shapes(model: str, step: Counted) -> None:
+    (make,) = (make for name, make in generator_costs.MODELS.items() if name.startswith(model))
+    with torch.device("meta"):
+        family = make()
+    assert step.at((768, 768)) == pytest.approx(generator_costs.operations(family, 768), rel=1e-3)
+
+
+def test_decoders_are_counted_on_their_shapes() -> None:
+    with torch.device("meta"):
+        for network, counted in ((generator_costs.new_vae(16), DECODER), (AutoencoderTiny(), TINY_DECODER)):
+            found = generator_costs.decode_tflop(network, network.config.latent_channels, 768)
+            assert counted.at((768, 768)) == pytest.approx(found, rel=1e-3)
 
 
 def test_every_student_but_the_measured_one_and_known_networks_are_counted() -> None:

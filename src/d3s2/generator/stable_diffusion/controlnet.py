@@ -7,24 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from d3s2.base.errors import ModelError, UsageError
+from d3s2.base.errors import ModelError
 from d3s2.base.seeds import seed_for
 from d3s2.data import LabelSpace
 from d3s2.generator.compute import DTYPES, prepared
+from d3s2.generator.conditions.conditioning import Conditioning, conditioning_of
 from d3s2.generator.denoiser import Denoiser
-from d3s2.generator.stable_diffusion.palettes import OWN_PALETTE, PALETTES, colour_condition, colour_table
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
-from d3s2.generator.stable_diffusion.prompts import pixels_of, prompt_of, spoken
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.hub import load_part, sha256_weights
-from d3s2.model_cards import MODEL_CARDS
 
 
 @dataclass(frozen=True)
@@ -34,15 +31,13 @@ class ControlNetGenerator:
     Args:
         parts: of Stable Diffusion.
         controlnet: on the same device.
-        colours: train id -> RGB of the condition.
-        words: what the prompt says for each class.
+        conditioning: how masks are told to it.
         settings: as it was loaded.
     """
 
     parts: StableDiffusion
     controlnet: ControlNetModel
-    colours: UInt8[np.ndarray, "256 3"]
-    words: tuple[str, ...]
+    conditioning: Conditioning
     settings: ControlNetSettings
 
     @property
@@ -54,21 +49,11 @@ class ControlNetGenerator:
 
     def prompts(self, masks: UInt8[Tensor, "b h w"]) -> list[str]:
         """The prompt of each mask."""
-        return [
-            prompt_of(
-                pixels_of(mask),
-                self.words,
-                template=self.settings.template,
-                max_tokens=self.parts.max_tokens,
-                count_tokens=self.parts.count_tokens,
-                rarity=self.settings.rarity,
-            )
-            for mask in masks.cpu()
-        ]
+        return self.conditioning.prompts(masks, self.parts.max_tokens, self.parts.count_tokens)
 
     def condition(self, masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, "b 3 h w"]:
         """The masks in the ControlNet's colours, on its device."""
-        return colour_condition(masks.to(self.parts.device), self.colours)
+        return self.conditioning.pictures(masks, self.parts.device)
 
     def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
         parts, scale = self.parts, self.settings.conditioning_scale
@@ -146,47 +131,20 @@ def controlnet_to_fit(
     return _assembled(settings, space, device, lambda parts: _new(parts.unet, seed))
 
 
-def palette_name(settings: ControlNetSettings) -> str:
-    """The palette that is asked for, or that the ControlNet was fitted with; a new one learns the label space's own.
-
-    Raises:
-        UsageError: none is asked for, and the checkpoint is not a known one.
-    """
-    if settings.palette is not None:
-        return settings.palette
-    source = settings.controlnet
-    if source is None:
-        return OWN_PALETTE
-    card = MODEL_CARDS.get(source)
-    if card is not None and card.palette is not None:
-        return card.palette
-    raise UsageError(
-        f"generator.palette is not set, and the colours that {source} was fitted with are not known: set it "
-        f"to one of {', '.join(sorted(PALETTES))}, or to {OWN_PALETTE} for a ControlNet fitted in the label space's "
-        "own colours."
-    )
-
-
 def _assembled(
     settings: ControlNetSettings,
     space: LabelSpace,
     device: torch.device,
     make: Callable[[StableDiffusion], ControlNetModel],
 ) -> ControlNetGenerator:
-    colours = colour_table(space, palette_name(settings), settings.class_names, settings.shared_colours)
-    if settings.rarity is not None and len(settings.rarity) != space.num_classes:
-        raise ModelError(
-            f"generator.rarity has {len(settings.rarity)} numbers for {space.num_classes} classes of "
-            f"{space.name}; give one each."
-        )
+    conditioning = conditioning_of(settings, space, settings.controlnet)
     parts = load_stable_diffusion(settings, device)
     controlnet = make(parts)
     _require_fit(settings, parts, controlnet)
     return ControlNetGenerator(
         parts=parts,
         controlnet=prepared(controlnet.to(device), settings.compute),
-        colours=colours,
-        words=tuple(spoken(name, settings.words) for name in space.names),
+        conditioning=conditioning,
         settings=settings,
     )
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from accelerate import PartialState
 
 from d3s2.base.formats.files import writing_files
+from d3s2.generator.conditions.conditioning import palette_name
 from d3s2.generator.layout_to_image import FitTask, Fitted, GeneratorKind, SamplingCost
-from d3s2.generator.stable_diffusion.controlnet import controlnet_to_fit, load_controlnet, palette_name
+from d3s2.generator.stable_diffusion.controlnet import controlnet_to_fit, load_controlnet
 from d3s2.generator.stable_diffusion.controlnet_fit import fit_controlnet
 from d3s2.generator.stable_diffusion.cost import sampling_cost
 from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings, ControlNetSettings
@@ -49,7 +50,7 @@ def fit_tuned(settings: ControlNetSettings, task: FitTask) -> Fitted:
 def fitted(settings: ControlNetSettings, folder: Path) -> ControlNetSettings:
     """What loads the one that was fine-tuned into a folder; it keeps the colours that it was fitted with."""
     where = {"controlnet": str(folder), "controlnet_subfolder": None, "controlnet_revision": None}
-    return settings.model_copy(update={**where, "palette": palette_name(settings)})
+    return settings.model_copy(update={**where, "palette": palette_name(settings.palette, settings.controlnet)})
 
 
 def cost(settings: ControlNetSettings, size_px: tuple[int, int]) -> SamplingCost:

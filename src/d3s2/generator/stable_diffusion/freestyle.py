@@ -19,11 +19,11 @@ from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import regular_size
 from d3s2.base.formats.tensors import MAX_FILE_BYTES, read_tensors
 from d3s2.data import LabelSpace
+from d3s2.generator.conditions.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.stable_diffusion.cost import sampling_cost
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
-from d3s2.generator.stable_diffusion.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
     NO_ONE,
@@ -31,9 +31,12 @@ from d3s2.generator.stable_diffusion.rectified_attention import (
     filled_up,
     grids_of,
     rectification_of,
+    shares_of,
 )
 from d3s2.generator.stable_diffusion.settings import FreestyleSettings
 
+LAYOUTS = {"nearest": ("rectification", rectification_of), "area": ("shares", shares_of)}
+"""How a cell of the latent takes classes from the mask's pixels -> what the attention is given."""
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
 
 
@@ -106,7 +109,8 @@ class FreestyleGenerator:
             negative, plain = filled_up(negative, plain, text.shape[1])
             text, owners, masks = torch.cat([negative, text]), torch.cat([plain, owners]), torch.cat([masks, masks])
         grids = grids_of((height, width), len(parts.unet.config.block_out_channels))
-        options = {"rectification": rectification_of(masks, owners, grids, text.dtype)}
+        name, made = LAYOUTS[self.settings.layout]
+        options = {name: made(masks, owners, grids, text.dtype)}
 
         def predict(x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
             return parts.unet(x, time, text, cross_attention_kwargs=options).sample

@@ -1,13 +1,5 @@
-"""What the generators on Stable Diffusion 1.x and 2.x share: parts, latents, text, and predictions turned into x0.
+"""What the generators on Stable Diffusion 1.x and 2.x share: parts, latents and text."""
 
-| name   | symbol                | meaning                                        |
-|--------|-----------------------|------------------------------------------------|
-| output | e, v or x0            | what the diffusion network predicts              |
-| alpha  | sqrt(alpha-bar_t)     | share of the signal                              |
-| sigma  | sqrt(1 - alpha-bar_t) | share of the noise                               |
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +19,10 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from d3s2.base.errors import ModelError
 from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
 from d3s2.generator.compute import DTYPES, prepared
-from d3s2.generator.denoiser import Denoiser, Level
+from d3s2.generator.denoiser import Denoiser
+from d3s2.generator.predictions import Predict, denoiser_of
 from d3s2.generator.stable_diffusion.settings import StableDiffusionSettings
 from d3s2.hub import load_files, load_part, sha256_weights
-
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""(x, time) -> raw output of the diffusion network, its conditions bound inside; x holds the batch once, or twice
-(unconditional, conditional)."""
 
 SCHEDULES: dict[str, Any] = {"ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
 
@@ -96,44 +85,12 @@ class StableDiffusion:
 
     def denoiser(self, predict: Predict, guidance_scale: float) -> Denoiser:
         """A network with its conditions as a `Denoiser`, under classifier-free guidance unless the scale is 1."""
-        kind = self.scheduler.config.prediction_type
-
-        def denoise(x: Float[Tensor, "b c h w"], level: Level) -> Float[Tensor, "b c h w"]:
-            stacked = x if guidance_scale == 1.0 else torch.cat([x, x])
-            time = torch.full((len(stacked),), level.time, device=x.device)
-            output = predict(stacked.to(self.unet.dtype), time).to(x.dtype)
-            if guidance_scale != 1.0:
-                unconditional, conditional = output.chunk(2)
-                output = unconditional + guidance_scale * (conditional - unconditional)
-            return clean_of(output, x, level, kind)
-
-        return denoise
+        return denoiser_of(predict, guidance_scale, self.scheduler.config.prediction_type, self.unet.dtype)
 
     def weight_digests(self) -> dict[str, str]:
         """Part -> digest of its weights, for a manifest."""
         parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder, "tiny_decoder": self.tiny}
         return {name: sha256_weights(part) for name, part in parts.items() if part is not None}
-
-
-def clean_of(
-    output: Float[Tensor, "b c h w"], x: Float[Tensor, "b c h w"], level: Level, prediction_type: str
-) -> Float[Tensor, "b c h w"]:
-    """x0 from what a network predicts at one level.
-
-    Raises:
-        ModelError: an unknown kind of prediction, or noise predicted where no signal is left.
-    Source: e, arXiv 2006.11239 equation 15; v = alpha e - sigma x0, arXiv 2202.00512 appendix D.
-    """
-    if prediction_type == "sample":
-        return output
-    if prediction_type == "v_prediction":
-        return level.alpha * x - level.sigma * output
-    if prediction_type == "epsilon" and level.alpha > 0:
-        return (x - level.sigma * output) / level.alpha
-    raise ModelError(
-        f"A model with prediction_type '{prediction_type}' cannot be sampled from a level with signal "
-        f"{level.alpha:g}; use one that predicts epsilon (without zero terminal SNR), v_prediction or sample."
-    )
 
 
 def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.device) -> StableDiffusion:

@@ -4,9 +4,14 @@
 |--------|--------|----------------------------------------------------------------------|
 | owners | -      | for each token the train id of its class, or EVERYONE, or NO_ONE        |
 | bias   | M      | 0 where a cell of the latent sees a token, -infinity where it does not  |
+| share  | S      | part of a cell's area that belongs to the token's class, 1 for EVERYONE's |
 | query, key, value | Q, K, V | of plain attention, softmax(Q K^T / sqrt(d) + M) V          |
 
-Source: FreestyleNet, arXiv 2303.14412, equation 5.
+A cell takes the class of its nearest pixel, or each class by its share of the area: softmax(S * Q K^T / sqrt(d) + M) V
+with M = 0 where S > 0, so that a class of a few pixels in a cell is not lost.
+
+Source: FreestyleNet, arXiv 2303.14412, equation 5; shares, the layout control map of PLACE, arXiv 2403.01852, without
+its learnt blend with plain attention.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +33,8 @@ ALIGNMENT = 8
 
 Rectification = Mapping[int, Tensor]
 """Number of cells of a grid -> bias [b, 1, cells, tokens]."""
+Shares = Mapping[int, Tensor]
+"""Number of cells of a grid -> share [b, 1, cells, tokens] in 0..1."""
 
 
 def grids_of(latent_size: tuple[int, int], num_levels: int) -> tuple[tuple[int, int], ...]:
@@ -62,6 +69,25 @@ def rectification_of(
     return biases
 
 
+def shares_of(
+    masks: UInt8[Tensor, "b h w"],
+    owners: Int[Tensor, "b t"],
+    grids: Sequence[tuple[int, int]],
+    dtype: torch.dtype,
+) -> Shares:
+    """The share of each cell's area that sees a token, made once an image as `rectification_of` is; same arguments."""
+    classes = owners.clamp(min=0).unique()
+    planes = (masks[:, None] == classes[:, None, None]).float()  # (b, n, h, w)
+    row = torch.searchsorted(classes, owners.clamp(min=0))
+    shares: dict[int, Tensor] = {}
+    for grid in grids:
+        areas = F.interpolate(planes, grid, mode="area").flatten(2)  # (b, n, cells)
+        share = areas.gather(1, row[:, :, None].expand(-1, -1, areas.shape[2])).transpose(1, 2)
+        share = share.masked_fill((owners == EVERYONE)[:, None], 1.0).masked_fill((owners == NO_ONE)[:, None], 0.0)
+        shares[areas.shape[2]] = share[:, None].to(dtype)
+    return shares
+
+
 def filled_up(
     text: Float[Tensor, "b t d"], owners: Int[Tensor, "b t"], num_tokens: int
 ) -> tuple[Float[Tensor, "b f d"], Int[Tensor, "b f"]]:
@@ -71,9 +97,9 @@ def filled_up(
 
 
 class RectifiedAttention:
-    """An attention processor of diffusers; takes `rectification` through `cross_attention_kwargs`.
+    """An attention processor of diffusers; takes `rectification` or `shares` through `cross_attention_kwargs`.
 
-    Self-attention, and cross attention without a rectification, are plain.
+    Self-attention, and cross attention with neither, are plain.
     """
 
     def __init__(self) -> None:
@@ -87,17 +113,33 @@ class RectifiedAttention:
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         rectification: Any = None,
+        shares: Any = None,
     ) -> Tensor:
-        if encoder_hidden_states is None or rectification is None:
+        if encoder_hidden_states is None or (rectification is None and shares is None):
             return self.plain(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         query = _heads(attn.to_q(hidden_states), attn.heads)
         key = _heads(attn.to_k(encoder_hidden_states), attn.heads)
         value = _heads(attn.to_v(encoder_hidden_states), attn.heads)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=rectification[query.shape[2]])
+        cells = query.shape[2]
+        if shares is None:
+            seen = F.scaled_dot_product_attention(query, key, value, attn_mask=rectification[cells])
+        else:
+            seen = _weighted(query, key, value, shares[cells])
         output = attn.to_out[1](attn.to_out[0](seen.transpose(1, 2).flatten(2)))
         if attn.residual_connection:
             output = output + hidden_states
         return output / attn.rescale_output_factor
+
+
+def _weighted(
+    query: Float[Tensor, "b heads n d"],
+    key: Float[Tensor, "b heads t d"],
+    value: Float[Tensor, "b heads t d"],
+    share: Float[Tensor, "b 1 n t"],
+) -> Float[Tensor, "b heads n d"]:
+    # fused attention adds to scores and cannot weight them; cross attention's are few
+    scores = (query @ key.transpose(2, 3)).float() * (query.shape[3] ** -0.5) * share
+    return scores.masked_fill(share == 0, -torch.inf).softmax(dim=3).to(value.dtype) @ value
 
 
 def _heads(x: Float[Tensor, "b n c"], num_heads: int) -> Float[Tensor, "b heads n d"]:

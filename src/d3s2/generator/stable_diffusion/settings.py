@@ -1,18 +1,17 @@
 """Settings of the generators on Stable Diffusion, and of the fit of a ControlNet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
-from d3s2.base.ranges import LearningRate, NotNegative, Positive, Seconds, Share
+from d3s2.base.ranges import LearningRate, Positive, Seconds, Share
+from d3s2.generator.conditions.settings import ConditionSettings
 from d3s2.generator.settings import ComputeSettings, LayoutToImageSettings
 from d3s2.hub import Revision
-
-CLASSES_PLACE = "{classes}"  # in a prompt's template, where the classes go
 
 
 class StableDiffusionSettings(LayoutToImageSettings):
@@ -56,7 +55,7 @@ class ControlNetFitSettings(Config):
     """Seconds between checkpoints, each with a picture of samples."""
 
 
-class ControlNetSettings(StableDiffusionSettings):
+class ControlNetSettings(ConditionSettings, StableDiffusionSettings):
     """Stable Diffusion with a segmentation ControlNet."""
 
     renamed: ClassVar[Mapping[str, str]] = {"settings": "", "tune": "fit", "revision": "model_revision"}
@@ -69,34 +68,12 @@ class ControlNetSettings(StableDiffusionSettings):
     """Where the ControlNet lies inside it."""
     controlnet_revision: Revision | None = None
     """As `model_revision`, of `controlnet`."""
-    palette: str | None = None
-    """A palette's name (docs/generators.md), or 'label-space'; null takes the one that a known checkpoint was fitted
-    with."""
-    class_names: Mapping[str, str] = {}
-    """Class of the label space -> class of the palette, for names that differ."""
-    shared_colours: bool = False
-    """Accept classes that the palette cannot tell apart."""
-    template: str = f"a photo of {CLASSES_PLACE}"
-    """Of the prompt; '{classes}' becomes the classes present."""
-    negative_prompt: str = ""
-    """What classifier-free guidance leads away from."""
-    words: Mapping[str, str] = {}
-    """Class -> what the prompt says for it, where its name says little."""
-    rarity: tuple[float, ...] | None = None
-    """How common each class is in the data set, by train id; where not all classes fit into the prompt, the rarest are
-    kept. null takes the number of masks from the census."""
-    conditioning_scale: NotNegative = 1.0
-    """Strength of the ControlNet, 1 is as fitted."""
     fit: ControlNetFitSettings | None = None
     """Fine-tune `controlnet` on the training split, or a new one where that is null; null loads it as it is."""
 
     @property
     def is_fitted_here(self) -> bool:
         return self.fit is not None
-
-    def informed(self, images_per_class: Sequence[int]) -> "ControlNetSettings":
-        given = self.rarity is not None
-        return self if given else self.model_copy(update={"rarity": tuple(map(float, images_per_class))})
 
     @property
     def num_fit_steps(self) -> int:
@@ -113,13 +90,6 @@ class ControlNetSettings(StableDiffusionSettings):
     def summary(self) -> str:
         fitted = ", its ControlNet fitted on the training split" if self.is_fitted_here else ""
         return super().summary + fitted
-
-    @field_validator("template")
-    @classmethod
-    def _has_place(cls, template: str) -> str:
-        if CLASSES_PLACE not in template:
-            raise ValueError(f"Expected {CLASSES_PLACE} in the template, where the classes go")
-        return template
 
     @model_validator(mode="after")
     def _has_a_controlnet(self) -> "ControlNetSettings":
@@ -144,3 +114,6 @@ class FreestyleSettings(StableDiffusionSettings):
     word_list: Literal["auto", "names", "ade20k", "cocostuff"] = "auto"
     """The words that FreestyleNet was fine-tuned on, those of 'ade20k' or 'cocostuff', or 'names' for the class names
     themselves; 'auto' takes the list that is of exactly the data set's classes. `words` go before it."""
+    layout: Literal["nearest", "area"] = "nearest"
+    """Whose words a cell of the latent sees: 'nearest' those of the class at its nearest pixel, as FreestyleNet was
+    fitted; 'area' those of every class in it, by its share of the cell (the layout control map of PLACE)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from d3s2.base.errors import ModelError
 from d3s2.base.train_ids import IGNORE
-from d3s2.generator.stable_diffusion.settings import CLASSES_PLACE
+from d3s2.generator.conditions.settings import CLASSES_PLACE
 
 WORD_LISTS = ("ade20k", "cocostuff")
 CountTokens = Callable[[str], int]
