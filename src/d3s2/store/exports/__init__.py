@@ -1,0 +1,1 @@
+"""The formats that a distilled set is exported in, one file each."""
