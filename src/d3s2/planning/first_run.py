@@ -13,7 +13,7 @@ import torch
 
 from d3s2.base.machine.cores import num_cores
 from d3s2.data.discovery.records import Findings
-from d3s2.data.discovery.write import written
+from d3s2.data.discovery.write import in_comment, written
 from d3s2.data.settings import Resize
 
 SIDES_OF = 16
@@ -112,8 +112,8 @@ def run_file(found: Findings, run: FirstRun, dataset: str, path: Path) -> str:
         data += [f"  options: {written(found.options)}"] if found.options else []
     lines = [
         f"# Written by `d3s2 init` for {splits[found.train].num_pairs:,} pairs and {run.machine}. From here to a page:",
-        f"#   d3s2 evaluate {path} --dry-run          what it takes",
-        f"#   d3s2 evaluate {path} --out runs/{name}",
+        f"#   d3s2 evaluate {in_comment(path)} --dry-run     # what it takes",
+        f"#   d3s2 evaluate {in_comment(path)} --out {in_comment(Path('runs') / name)}",
         f"name: {written(name)}",
         "seed: 0",
         "data:",

@@ -55,7 +55,9 @@ def match(images: Sequence[PurePosixPath], masks: Sequence[PurePosixPath]) -> Ma
             found.append((count, plain, -length, before, after, mask_before, mask_after))
     if not found:
         return None
-    *_, before, after, mask_before, mask_after = max(found)
+    most = max(count for count, *_ in found)
+    near = [one for one in found if 10 * one[0] >= 9 * most]
+    *_, before, after, mask_before, mask_after = max(near, key=lambda one: (one[1], one[0], *one[2:]))
     return _match(placed, mask_names, (image_folder, before, after), (mask_folder, mask_before, mask_after))
 
 

@@ -1,6 +1,7 @@
 """A data set file, with comments, for what was found; and its list files."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def data_set_file(found: Findings, path: Path) -> str:
 
     Lines begin with the same keys as the page on data sets describes.
     """
-    return HEAD.format(path=path) + "\n".join(_lines(found)) + "\n"
+    return HEAD.format(path=in_comment(path)) + "\n".join(_lines(found)) + "\n"
 
 
 def list_files(found: Findings) -> dict[str, str]:
@@ -30,6 +31,11 @@ def list_files(found: Findings) -> dict[str, str]:
 def written(value: Any) -> str:
     """A value as YAML on one line: JSON is YAML."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def in_comment(path: Path) -> str:
+    """A path as a word of a call that stands in a comment: on one line, whatever signs it holds."""
+    return shlex.quote("".join(sign if sign.isprintable() else "?" for sign in str(path)))
 
 
 def _lines(found: Findings) -> Iterator[str]:
