@@ -21,7 +21,7 @@ from d3s2.store.items import MANIFEST, json_bytes
 from d3s2.store.manifest import OWN_DIGEST, digest_of
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted((ROOT / "examples").glob("own_*.py"))
 EDGES, SEEN = "own_energy:edges", "own_metric:classes_seen"
 OWN = (
     f'synthesize.guidance.energies={{segmentation: 1, "{EDGES}": 0.2}}',

@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "fit",
+    "init",
     "report",
     "select",
     "synthesize",

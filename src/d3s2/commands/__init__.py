@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from d3s2 import __version__
-from d3s2.commands import runs, sets, steps
+from d3s2.commands import init, runs, sets, steps
 from d3s2.commands.common import print_text
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": runs.demo,
+    "init": init.init,
     "distill": runs.distill,
     "evaluate": runs.evaluate_command,
     "ablate": runs.ablate_command,

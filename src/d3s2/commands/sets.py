@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from d3s2.base.errors import UsageError
 from d3s2.base.machine.signals import unwinding
 from d3s2.commands.common import AsJson, print_json, print_text
+from d3s2.store.exports import EXPORTS
 
 if TYPE_CHECKING:
     from d3s2.store import Verification
@@ -32,16 +34,33 @@ def verify_command(
 
 def export_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")],
-    to: Annotated[Path, typer.Option(help="Folder to write.")],
-    format: Annotated[str, typer.Option(help="hf, ade20k, or one of your own (docs/extending.md).")] = "hf",  # noqa: A002
+    to: Annotated[Path | None, typer.Option(help="Folder to write; for a copy on this machine.")] = None,
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help=f"{', '.join(EXPORTS)}, or one of your own (docs/extending.md).")
+    ] = "hf",
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Upload it as the data set OWNER/NAME of the Hugging Face hub, as hf.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only its owner sees a data set that is made.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded; offline.")] = False,
 ) -> None:
-    """Writes a distilled set for `datasets.load_dataset` (hf) or for MMSegmentation and transformers (ade20k)."""
-    from d3s2.store import export
+    """Writes a distilled set in the form that other tools read, or puts it on the Hugging Face hub."""
+    if (to is None) == (push_to_hub is None):
+        raise UsageError("`d3s2 export`: give --to FOLDER, or --push-to-hub OWNER/NAME, and not both.")
+    if push_to_hub is None and (private or dry_run):
+        raise UsageError("`d3s2 export`: --private and --dry-run are for --push-to-hub OWNER/NAME; leave them out.")
+    if push_to_hub is not None and format != "hf":
+        raise UsageError(f"`d3s2 export`: --push-to-hub uploads hf, got --format {format}; leave --format out.")
+    from d3s2.store import export, publish
     from d3s2.terminal import progress_for_people
 
     with unwinding():
-        written = export(folder, to, format, progress_for_people())
-    print_text(f"Written to {written}")
+        if push_to_hub is not None:
+            progress = progress_for_people()
+            upload = publish(folder, push_to_hub, private=private, dry_run=dry_run, progress=progress)
+            print_text(upload.as_text())
+        elif to is not None:
+            print_text(f"Written to {export(folder, to, format, progress_for_people())}")
 
 
 def doctor(

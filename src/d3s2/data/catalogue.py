@@ -18,6 +18,7 @@ from d3s2.data.known import ade20k, camvid, ccp, cityscapes, cocostuff, voc2012
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairing import GIVE_ROOT, Pairing, pair_files
+from d3s2.data.panoptic import open_panoptic
 from d3s2.data.settings import DataSettings
 
 Open = Callable[[str, Path | None, Mapping[str, Any]], SegmentationDataset]
@@ -146,6 +147,13 @@ DATASETS: dict[str, KnownDataset] = {
             "unzip stuffthingmaps_trainval2017.zip -d stuffthingmaps",
         ),
         "18 GB and 1 GB of images, 0.7 GB of masks",
+    ),
+    "coco-panoptic": KnownDataset(
+        "any data in COCO's panoptic format",
+        open_panoptic,
+        {},
+        "https://cocodataset.org/#format-data",
+        size="depends on the data set",
     ),
     "hf": KnownDataset(
         "a data set of Hugging Face datasets",

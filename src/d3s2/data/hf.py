@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 
 from d3s2.base.config import Config, build
 from d3s2.base.errors import DataError, UsageError
@@ -68,8 +69,11 @@ class HubDataset:
         return decode_image(self._content(item_id, self.image_column), self._where(item_id))
 
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
-        raw = decode_mask(self._content(item_id, self.mask_column), self._where(item_id))
-        return self.space.decode_index(raw, self._where(item_id))
+        return self.space.decode_index(self.raw_mask(item_id), self._where(item_id))
+
+    def raw_mask(self, item_id: str) -> NDArray[np.uint16]:
+        """The values of a mask as they are stored."""
+        return decode_mask(self._content(item_id, self.mask_column), self._where(item_id))
 
     def pair_stamp(self, item_id: str) -> str:
         return self._table_stamp
@@ -139,13 +143,31 @@ def open_hub(split: str, root: Path | None, options: Mapping[str, Any]) -> HubDa
     return HubDataset(name, space, table, chosen.image_column, mask_column)
 
 
-def _table(chosen: HubOptions, split: str, root: Path | None, name: str) -> Any:
+def split_names(root: Path) -> tuple[str, ...]:
+    """The splits of a folder; raises as `open_hub`."""
+    datasets = _package()
+    if (root / "dataset_dict.json").is_file():
+        return tuple(json.loads(read_text(root / "dataset_dict.json", "splits", error=DataError))["splits"])
+    if (root / "state.json").is_file():
+        return ("train",)
+    try:
+        return tuple(datasets.get_dataset_split_names(str(root)))
+    except Exception as error:  # each of its builders raises other ones
+        raise DataError(f"{root}: cannot be opened by the package datasets ({_said(error)}).") from None
+
+
+def _package() -> Any:
     try:
         import datasets  # an optional extra: asked for where it is needed
     except ImportError:
         raise UsageError(
             "Data set 'hf' needs the package datasets, which is not installed: pip install 'd3s2[datasets]'."
         ) from None
+    return datasets
+
+
+def _table(chosen: HubOptions, split: str, root: Path | None, name: str) -> Any:
+    datasets = _package()
     if root is not None and not root.is_dir():
         raise DataError(f"{name}: there is no folder {root}; {GIVE_ROOT}.")
     try:

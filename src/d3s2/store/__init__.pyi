@@ -4,6 +4,7 @@ from .items import ItemFacts as ItemFacts
 from .items import item_id_for as item_id_for
 from .items import noise_seed as noise_seed
 from .manifest import read_manifest as read_manifest
+from .publishing import publish as publish
 from .reader import DistilledSet as DistilledSet
 from .verification import Verification as Verification
 from .verification import verify as verify

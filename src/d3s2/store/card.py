@@ -24,7 +24,7 @@ tags:
 """
 """What the hub reads of a card, at its top."""
 
-CARD_TEXT = """# {title}
+ABOUT_TEXT = """# {title}
 
 {num_items} pairs of a synthetic image and a label, distilled by d3s2 from `{space}`: the labels are masks chosen from
 the source data set, the images were drawn for them by a guided layout-to-image diffusion model.
@@ -36,7 +36,20 @@ the source data set, the images were drawn for them by a guided layout-to-image 
 | classes | {num_classes} |
 | pixels of no class (ignored) | {ignored:.2%} |
 | soft labels | {soft} |
+"""
+"""What every card says first."""
 
+CLASSES_TEXT = """## Classes
+
+| train id | class | colour | items | pixels |
+|---:|---|---|---:|---:|
+{classes}
+"""
+"""What every card says last."""
+
+CARD_TEXT = (
+    ABOUT_TEXT
+    + """
 ## Files
 
 - `images/<id>.png`: RGB, 8 bit.
@@ -60,36 +73,41 @@ for item_id in distilled.ids:
 `d3s2 verify` checks every file; `d3s2 export --format hf` makes a folder for `datasets.load_dataset`,
 `--format ade20k` one in the layout of the ADE20K challenge.
 
-## Classes
-
-| train id | class | colour | items | pixels |
-|---:|---|---|---:|---:|
-{classes}
 """
+    + CLASSES_TEXT
+)
 
 
 def card_text(folder: Path, items: Sequence[Item], space: LabelSpace, manifest: Mapping[str, Any]) -> str:
     """The card of a set whose files lie in `folder`; holds nothing that varies between runs of one call."""
+    facts = card_facts(folder, items, space, manifest)
+    has_soft = facts["soft"] == "yes"
+    facts["soft_line"] = (
+        "\n- `soft/<id>.safetensors`: the teacher's most probable classes in each cell." if has_soft else ""
+    )
+    return CARD_HEAD + CARD_TEXT.format(**facts)
+
+
+def card_facts(folder: Path, items: Sequence[Item], space: LabelSpace, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the texts of a card are filled with; names are written so that Markdown shows them as they are."""
     held, pixels, sizes = _counted(folder, items, space.num_classes)
     total_px = max(int(pixels.sum()), 1)
-    has_soft = any(item.soft_file for item in items)
     names = map(markdown_text, space.names)
     rows = [
         f"| {index} | {name} | `#{r:02x}{g:02x}{b:02x}` | {held[index]} | {pixels[index] / total_px:.3%} |"
         for index, (name, (r, g, b)) in enumerate(zip(names, space.colours.tolist(), strict=True))
     ]
-    return CARD_HEAD + CARD_TEXT.format(
-        title=markdown_text(manifest.get("name") or f"Distilled {space.name}"),
-        num_items=len(items),
-        space=markdown_code(space.name),
-        sizes=", ".join(f"{height} x {width}" for height, width in sizes),
-        num_classes=space.num_classes,
-        ignored=pixels[IGNORE] / total_px,
-        ignore=IGNORE,
-        soft="yes" if has_soft else "no",
-        soft_line="\n- `soft/<id>.safetensors`: the teacher's most probable classes in each cell." if has_soft else "",
-        classes="\n".join(rows),
-    )
+    return {
+        "title": markdown_text(manifest.get("name") or f"Distilled {space.name}"),
+        "num_items": len(items),
+        "space": markdown_code(space.name),
+        "sizes": ", ".join(f"{height} x {width}" for height, width in sizes),
+        "num_classes": space.num_classes,
+        "ignored": pixels[IGNORE] / total_px,
+        "ignore": IGNORE,
+        "soft": "yes" if any(item.soft_file for item in items) else "no",
+        "classes": "\n".join(rows),
+    }
 
 
 def _counted(

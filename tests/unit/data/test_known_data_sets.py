@@ -148,7 +148,7 @@ def test_scenes_are_drawn_as_many_and_as_large_as_asked():
 
 def test_wrong_calls_are_named(tmp_path: Path):
     with pytest.raises(
-        UsageError, match=r"^Unknown data set 'ade': known are ade20k, camvid, ccp, cityscapes, cocostuff10k"
+        UsageError, match=r"^Unknown data set 'ade': known are ade20k, camvid, ccp, cityscapes, coco-panoptic, "
     ):
         open_dataset("ade", "train", tmp_path)
     with pytest.raises(

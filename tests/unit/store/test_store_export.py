@@ -14,6 +14,7 @@ from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.exporting import export
+from d3s2.store.exports.table import EXPORTS
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
@@ -95,7 +96,7 @@ def test_ade20k_shifts_by_one_and_keeps_zero_for_ignored(tmp_path: Path) -> None
     assert (to / "classes.txt").read_text().splitlines() == list(SCENES.space.names)
 
 
-@pytest.mark.parametrize("format_name", ["hf", "ade20k"])
+@pytest.mark.parametrize("format_name", [*EXPORTS])
 def test_an_export_has_the_same_bytes_twice(tmp_path: Path, format_name: str) -> None:
     make(tmp_path / "set")
     first = export(tmp_path / "set", tmp_path / "a", format_name)
@@ -117,7 +118,7 @@ def test_255_classes_do_not_fit_the_ade20k_layout(tmp_path: Path) -> None:
 def test_a_damaged_set_leaves_nothing_behind(tmp_path: Path) -> None:
     make(tmp_path / "set")
     (tmp_path / "set/images/000002.png").write_bytes(b"")
-    for name in ("hf", "ade20k"):
+    for name in EXPORTS:
         with pytest.raises(StoreError, match=r"000002.png: was changed after it was written; `d3s2 verify` lists"):
             export(tmp_path / "set", tmp_path / "to", name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
@@ -125,7 +126,7 @@ def test_a_damaged_set_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_wrong_calls_are_named(tmp_path: Path) -> None:
     make(tmp_path / "set")
-    with pytest.raises(UsageError, match=r"^Unknown export format 'coco': known are ade20k, hf\.$"):
+    with pytest.raises(UsageError, match=r"^Unknown export format 'coco': known are ade20k, coco-panoptic, "):
         export(tmp_path / "set", tmp_path / "to", "coco")
     with pytest.raises(StoreError, match=r"set: is already there and not empty; choose another folder to export to\.$"):
         export(tmp_path / "set", tmp_path / "set", "hf")
@@ -188,10 +189,10 @@ def test_cards_show_names_and_do_not_read_them(tmp_path: Path) -> None:
     item_id = SCENES.ids[0]
     writer.write(item_id, SCENES.image(item_id), SCENES.mask(item_id), ItemFacts(item_id, 0))
     writer.finish({**dict.fromkeys(PROVENANCE), "name": f"set\n# {evil}"})
-    export(tmp_path / "set", tmp_path / "hf", "hf")
-    export(tmp_path / "set", tmp_path / "ade20k", "ade20k")
+    for name in EXPORTS:
+        export(tmp_path / "set", tmp_path / name, name)
     shown = r"&lt;img src=x&gt;\[a\](b)\|\`"
-    cards = [(tmp_path / name / "README.md").read_text() for name in ("set", "hf", "ade20k")]
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("set", *EXPORTS)]
     assert all(f"# set # {shown}\n" in card for card in cards)
     assert f"| 0 | {shown} |" in cards[0]
     assert f"`space # {evil.replace('`', chr(39))}`" in cards[0]
