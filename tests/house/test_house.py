@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "fit",
+    "join",
     "report",
     "select",
     "synthesize",

@@ -30,6 +30,17 @@ def verify_command(
         raise typer.Exit(1)
 
 
+def join_command(folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")]) -> None:
+    """Finishes what processes with --shard made: checks every item by its digest, names what is missing."""
+    from d3s2.base.formats.locks import locked
+    from d3s2.pipeline.work.join import join_run
+    from d3s2.terminal import progress_for_people
+
+    with unwinding(), locked(folder):
+        num_items = join_run(folder, progress_for_people())
+    print_text(f"{folder}: {num_items} items; the set is finished")
+
+
 def export_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")],
     to: Annotated[Path, typer.Option(help="Folder to write.")],

@@ -1,6 +1,7 @@
 """Stage evaluate: students from scratch on every set, the same protocol for all, several seeds, one table."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from d3s2.base.formats.files import write_text
@@ -9,13 +10,15 @@ from d3s2.evaluation.grid import TestSplit, student_jobs
 from d3s2.evaluation.scores import results_of, row_of
 from d3s2.evaluation.sets import Sets
 from d3s2.evaluation.students import train_students
-from d3s2.execution.local import num_workers, places_for
+from d3s2.execution.executors import executor_of
+from d3s2.execution.pieces import Needs
 from d3s2.metrics.formulas import rarest_classes
 from d3s2.metrics.metric import metric_named
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.pipeline.select import choose_masks
+from d3s2.pipeline.work.log import logged
 from d3s2.report.records import MetricTitle, Results, write_results
 from d3s2.report.set_names import HERE
 from d3s2.report.student_rows import StudentRow, write_student_rows
@@ -46,13 +49,15 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     """
     config, census = run.config.evaluate, run.census
     metrics = {name: metric_named(name) for name in config.metrics}  # one of the user's is imported before any training
-    places = places_for(run.device, config.devices_per_student)
+    each = config.devices_per_student
+    executor = executor_of(run.execution, run.folder, run.device, workers=config.workers, devices_each=each)
     test = TestSplit(run.test_digest, tuple(run.test_census.class_px.tolist()))
     judge = run.models / JUDGE
     jobs = list(
         student_jobs(config, run.config.data, sets_of(run), test, folder=folder, judge=judge, device=run.device)
     )
-    records = train_students(jobs, places, num_workers(config.workers, places), run.progress)
+    needs = Needs(num_gpus=each if run.device.type == "cuda" else 0)
+    records = train_students(jobs, executor, needs, run.progress, partial(logged, run, "students"))
     tail = rarest_classes(census.images_per_class)
     rows = [row_of(record, tail, metrics) for record in records]
     results = Results(

@@ -9,7 +9,8 @@ from d3s2.evaluation.judges import INDEPENDENT, TEACHER, judge_sets, judgements_
 from d3s2.evaluation.set_names import parse_set
 from d3s2.nets.loading import load_segmenter
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
+from d3s2.pipeline.fitting.fit import teacher_digest
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.report.judgements import Judgements, read_judgements, write_judgements
 from d3s2.report.set_names import HERE

@@ -1,6 +1,7 @@
 """A run: its config, its folder, its data; what every stage is handed."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +12,18 @@ import torch
 from d3s2.base.config import build
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_json
+from d3s2.base.formats.locks import alone
 from d3s2.base.formats.records import read_object
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data.catalogue import open_split
 from d3s2.data.census.counts import MaskCensus
-from d3s2.data.census.take import take_census
+from d3s2.data.census.take import is_counted, take_census
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import PairSource, open_pairs
+from d3s2.execution.settings import HERE as THIS_MACHINE
+from d3s2.execution.settings import Execution
 from d3s2.generator.kinds import unloaded
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fingerprint import content_of
@@ -42,6 +46,7 @@ class Run:
         device: where networks run.
         progress: where it tells of itself.
         shared: folder of census and fitted models that several runs use; None keeps them in the run's own.
+        execution: where its pieces of work are done.
     """
 
     config: RunConfig
@@ -49,6 +54,13 @@ class Run:
     device: torch.device
     progress: Progress = SILENT
     shared: Path | None = None
+    execution: Execution = THIS_MACHINE
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Other processes that share the run, or its models, wait for the end of the block."""
+        if self.execution.share is None and self.shared is None:
+            return nullcontext()
+        return alone(self.base, name, lambda: self.progress.say(f"{self.base}: waiting for another process: {name}"))
 
     @property
     def base(self) -> Path:
@@ -110,7 +122,11 @@ class Run:
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
-        return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
+        cache = self.base / folder
+        sharing = self.execution.share is not None or self.shared is not None
+        # What is counted already many may read at once.
+        with nullcontext() if sharing and is_counted(data, cache) else self.alone(folder):
+            return take_census(data, cache, workers=workers, skip_bad=skip_bad, progress=self.progress)
 
 
 def set_folder(run: Run, name: str) -> Path:
@@ -119,9 +135,14 @@ def set_folder(run: Run, name: str) -> Path:
 
 
 def open_run(
-    config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT, shared: Path | None = None
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    progress: Progress = SILENT,
+    shared: Path | None = None,
+    execution: Execution = THIS_MACHINE,
 ) -> Run:
-    """Begins a run in `folder`, or resumes the existing one; `shared` as in Run.
+    """Begins a run in `folder`, or resumes the existing one; `shared` and `execution` as in Run.
 
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.
@@ -138,7 +159,7 @@ def open_run(
             )
         progress.say(f"{folder}: an existing run is resumed")
     write_json(path, config.model_dump(mode="json"))
-    return Run(config, folder, device, progress, shared)
+    return Run(config, folder, device, progress, shared, execution)
 
 
 def read_config(folder: Path, trusted_kind: str | None = None) -> RunConfig:

@@ -13,7 +13,7 @@ from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Count, read_record
 from d3s2.base.machine.workers import ending, spawned_pool
 from d3s2.base.progress import SILENT, Progress, Task
-from d3s2.data.census.cache import CensusCache, assemble, space_tag, uncounted
+from d3s2.data.census.cache import CENSUS_FILE, CensusCache, assemble, space_tag, uncounted
 from d3s2.data.census.counts import MaskCensus, MaskCount, count_item
 from d3s2.data.dataset import FileDataset, ResizedDataset, SegmentationDataset
 
@@ -59,6 +59,15 @@ def take_census(
         they = "class has" if len(absent) == 1 else "classes have"
         progress.say(f"{dataset.name}: {len(absent)} {they} not a single pixel: {', '.join(absent)}.")
     return census
+
+
+def is_counted(dataset: SegmentationDataset, cache: Path) -> bool:
+    """Whether every mask, as it is now, is in the one file of a complete census; then nothing is written any more."""
+    kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
+    if [path.name for path in kept.paths()] != [CENSUS_FILE]:
+        return False
+    stamps, bad = _stamps(dataset)
+    return not bad and not uncounted(kept, stamps)
 
 
 def _stamps(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:

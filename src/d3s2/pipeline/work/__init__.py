@@ -1,0 +1,1 @@
+"""Steps of a run as pieces of work that any executor runs."""
