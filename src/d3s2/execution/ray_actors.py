@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -42,7 +42,9 @@ def ray_cluster(address: str | None) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own there
     try:
-        yield
+        # Ray prints there that an actor ended, whatever it is asked for; we write to standard error alone meanwhile.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
     finally:
         ray.shutdown()
 
@@ -114,8 +116,8 @@ class _Crew:
                 actor, piece = self.working.pop(answer)
                 try:
                     found = self.ray.get(answer)
-                except self.ray.exceptions.RayActorError:
-                    self._replace(actor, piece)
+                except self.ray.exceptions.RayActorError as error:
+                    self._replace(actor, piece, error)
                     continue
                 for _ in range(1 if piece else AHEAD):
                     self._give(actor)
@@ -136,14 +138,15 @@ class _Crew:
         else:
             self.working[actor.do.remote(piece)] = actor, piece
 
-    def _replace(self, actor: Any, piece: Piece[Any] | None) -> None:
+    def _replace(self, actor: Any, piece: Piece[Any] | None, error: Exception) -> None:
         name = piece.id if piece else "start"
         self.tries[name] = self.tries.get(name, 0) + 1
-        if self.tries[name] > MOST_TRIES * AHEAD:
+        if self.tries[name] > MOST_TRIES:
+            reason = str(error).strip().splitlines()[-1].strip()
             raise WorkError(
-                f"Ray actors ended from outside again and again ({name} of step {self.work.step}), most often for want "
-                f"of memory: {self.work.advice} and run the same call again, it resumes."
-            )
+                f"Ray actors ended again and again ({name} of step {self.work.step}: {reason}); if for want of memory, "
+                f"{self.work.advice}, and run the same call again: it resumes."
+            ) from None
         if actor in self.actors:  # the first of its answers that tells
             self.actors.remove(actor)
             self.idle = [one for one in self.idle if one != actor]
