@@ -3,10 +3,10 @@
     python benchmarks/scheduling.py --out benchmarks/scheduling_DATE.json
 
 Each turn runs the bare loop and every executor once, in this order. `worker_s` adds up, over workers, what passes from
-when a worker's first piece begins to when its last one has ended; the bare loop is two processes that each sleep through
-half the pieces. `ready_s` is what passes until the first piece begins: processes start, torch is imported, Ray starts;
-that is once a step, whatever the number of pieces. Pieces sleep, so that other work on the machine disturbs little; what
-is left is what handing out pieces and results costs.
+when a worker's first piece begins to when its last one has ended; the bare loop is two processes that each sleep
+through half the pieces. `ready_s` is what passes until the first piece begins: processes start, torch is imported, Ray
+starts; that is once a step, whatever the number of pieces. Pieces sleep, so that other work on the machine disturbs
+little; what is left is what handing out pieces and results costs.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from d3s2.base.machine.cores import num_cores
 from d3s2.execution.pieces import Content, Outcome, Piece, Result, Task, Work, do
 
 MOST_TRIES = 3  # of a piece, or of a worker's start
-AHEAD = 2  # pieces an actor: one in work, one that waits beside it
+SHORT_S = 1.0  # a piece that takes less has another wait beside it: to hand one out takes milliseconds
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_LOG_TO_STDERR": "0"}
 
 
@@ -119,13 +119,17 @@ class _Crew:
                 except self.ray.exceptions.RayActorError as error:
                     self._replace(actor, piece, error)
                     continue
-                for _ in range(1 if piece else AHEAD):
-                    self._give(actor)
                 if isinstance(found, D3S2Error):
                     raise found
+                for _ in range(self._wanted(actor, found)):
+                    self._give(actor)
                 if found is not None:
                     self.left -= 1
                     yield found
+
+    def _wanted(self, actor: Any, found: Outcome[Any] | None) -> int:
+        having = sum(other == actor for other, _ in self.working.values())
+        return max(0, (2 if found is not None and found.wall_s < SHORT_S else 1) - having)
 
     def _add(self) -> None:
         self.actors.append(self.start())

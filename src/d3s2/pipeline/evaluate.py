@@ -18,7 +18,6 @@ from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.pipeline.select import choose_masks
-from d3s2.pipeline.work.log import logged
 from d3s2.report.records import MetricTitle, Results, write_results
 from d3s2.report.set_names import HERE
 from d3s2.report.student_rows import StudentRow, write_student_rows
@@ -57,7 +56,7 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
         student_jobs(config, run.config.data, sets_of(run), test, folder=folder, judge=judge, device=run.device)
     )
     needs = Needs(num_gpus=each if run.device.type == "cuda" else 0)
-    records = train_students(jobs, executor, needs, run.progress, partial(logged, run, "students"))
+    records = train_students(jobs, executor, needs, run.progress, partial(run.logged, "students"))
     tail = rarest_classes(census.images_per_class)
     rows = [row_of(record, tail, metrics) for record in records]
     results = Results(

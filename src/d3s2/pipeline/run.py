@@ -1,9 +1,9 @@
 """A run: its config, its folder, its data; what every stage is handed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.locks import alone
 from d3s2.base.formats.records import read_object
-from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data.catalogue import open_split
@@ -22,18 +21,22 @@ from d3s2.data.census.counts import MaskCensus
 from d3s2.data.census.take import is_counted, take_census
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.pairs import PairSource, open_pairs
+from d3s2.execution.executors import executor_of
+from d3s2.execution.log import log_path, logged
+from d3s2.execution.pieces import Outcome, Result
 from d3s2.execution.settings import HERE as THIS_MACHINE
 from d3s2.execution.settings import Execution
 from d3s2.generator.kinds import unloaded
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fingerprint import content_of
+from d3s2.pipeline.work.census import counting_by
 from d3s2.report.set_names import GUIDED
 
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
 CENSUS, TEST_CENSUS = "census", "census-test"
-MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
+MANY_MASKS = 5000
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,10 @@ class Run:
     def autocast(self) -> torch.dtype | None:
         """Reduced format for training."""
         return autocast_dtype(self.device)
+
+    def logged(self, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterator[Outcome[Result]]:
+        """The outcomes of a step, each kept as a line of the run's log."""
+        return logged(log_path(self.folder, self.execution.share), step, outcomes)
 
     @cached_property
     def train_data(self) -> SegmentationDataset:
@@ -121,12 +128,15 @@ class Run:
         return self.test_census
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
-        workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
         cache = self.base / folder
+        # Starting workers takes longer than counting fewer masks here; and of those who share, one counts for all.
+        where = replace(self.execution, share=None) if len(data.ids) >= MANY_MASKS else Execution(workers=1)
+        executor = executor_of(where, self.base, torch.device("cpu"))
+        count = counting_by(executor, partial(self.logged, "census"))
         sharing = self.execution.share is not None or self.shared is not None
         # What is counted already many may read at once.
         with nullcontext() if sharing and is_counted(data, cache) else self.alone(folder):
-            return take_census(data, cache, workers=workers, skip_bad=skip_bad, progress=self.progress)
+            return take_census(data, cache, count=count, skip_bad=skip_bad, progress=self.progress)
 
 
 def set_folder(run: Run, name: str) -> Path:

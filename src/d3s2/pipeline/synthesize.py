@@ -20,7 +20,6 @@ from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.fitting.fit import Models, teacher_record
 from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
 from d3s2.pipeline.work.batches import GUIDED, TRACES, UNGUIDED, Batch, SetPlan, synthesis_work
-from d3s2.pipeline.work.log import logged
 from d3s2.pipeline.work.workers import workers_for_models
 from d3s2.selection.picks import Selection
 from d3s2.store.items import item_id_for
@@ -42,7 +41,7 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
     work = synthesis_work(run, models if executor.in_this_process else None, plans)
     ids, finished = selection.ids, len(selection.ids) - sum(map(len, missing.values()))
     with run.progress.task("synthesize", len(ids), done=finished) as task:
-        for outcome in logged(run, work.step, executor.run(work, batches)):
+        for outcome in run.logged(work.step, executor.run(work, batches)):
             task.advance(len(missing[outcome.piece]))
     if run.execution.share is None:
         for plan, writer in zip(plans, writers, strict=True):

@@ -15,7 +15,6 @@ from d3s2.execution.pieces import Piece, Task, Work
 from d3s2.nets.segmenter import Segmenter
 from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.work.log import logged
 from d3s2.pipeline.work.workers import needs_of, worker_run, workers_for_models
 from d3s2.teacher.bank import gather_part, load_part, merged_bank, save_bank, save_part
 
@@ -53,7 +52,7 @@ def gather(run: Run, teacher: Segmenter, layers: Sequence[str], provenance: Mapp
     here = partial(_gather_part, run, teacher, run.train_pairs) if executor.in_this_process and pieces else None
     work = Work("feature bank", _begin, worker_run(run), needs_of(run.device), here=here, is_done=_is_done)
     with run.progress.task("feature bank", len(parts), done=len(parts) - len(pieces)) as task:
-        for _ in logged(run, work.step, executor.run(work, pieces)):
+        for _ in run.logged(work.step, executor.run(work, pieces)):
             task.advance()
     with run.alone("merge the feature bank"):
         if not path.exists():

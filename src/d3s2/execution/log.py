@@ -10,7 +10,6 @@ from d3s2.base.formats.files import naming
 from d3s2.execution.pieces import Outcome
 from d3s2.execution.settings import Share
 from d3s2.execution.shares import ELSEWHERE
-from d3s2.pipeline.run import Run
 
 Result = TypeVar("Result")
 
@@ -20,9 +19,8 @@ def log_path(folder: Path, share: Share | None = None) -> Path:
     return folder / ("log.jsonl" if share is None else f"log-{share.number}-of-{share.count}.jsonl")
 
 
-def logged(run: Run, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterator[Outcome[Result]]:
+def logged(path: Path, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterator[Outcome[Result]]:
     """The outcomes, each with a line in the log before it is handed on: step, piece, seconds, memory, worker."""
-    path = log_path(run.folder, run.execution.share)
     for outcome in outcomes:
         if outcome.worker != ELSEWHERE:
             line = {
