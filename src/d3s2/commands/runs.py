@@ -95,6 +95,9 @@ def ablate_command(
     split: Annotated[str, typer.Option(help="What students are scored on: choose on val, report on test.")] = "val",
     device: Device = None,
     seed: Seed = None,
+    executor: Executor = "local",
+    workers: Workers = 0,
+    address: Address = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,19 +106,21 @@ def ablate_command(
     variants = plan_variants(config, axis or (), vary or ())
     from d3s2.base.formats.locks import locked
     from d3s2.base.machine.runtime import pick_device, within_cores
+    from d3s2.execution.executors import cluster_of
     from d3s2.pipeline.ablate import Grid, ablate
     from d3s2.planning.ablation_plan import plan_ablation
     from d3s2.report.ablation import ablation_table
     from d3s2.report.tables import to_markdown
     from d3s2.terminal import progress_for_people
 
-    grid, chosen = Grid(config, variants, split), pick_device(device)
+    execution = execution_of(executor, workers, address)
+    grid, chosen = Grid(config, variants, split, execution), pick_device(device)
     if dry_run:
         plan = plan_ablation(grid, chosen)
         print_json(asdict(plan)) if as_json else print_text(plan.as_text())
         return
     progress = progress_for_people()
-    with unwinding(), locked(out), within_cores(progress):
+    with unwinding(), locked(out), within_cores(progress), cluster_of(execution):
         found = ablate(grid, out, chosen, progress, called())
     if as_json:
         print_json(asdict(found))

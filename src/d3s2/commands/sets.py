@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from d3s2.base.machine.signals import unwinding
-from d3s2.commands.common import AsJson, print_json, print_text
+from d3s2.commands.common import AsJson, Publish, print_json, print_text
 
 if TYPE_CHECKING:
     from d3s2.store.verify import Verification
@@ -30,14 +30,15 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def join_command(folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")]) -> None:
+def join_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")], publish: Publish = None
+) -> None:
     """Finishes what processes with --shard made: checks every item by its digest, names what is missing."""
     from d3s2.base.formats.locks import locked
     from d3s2.pipeline.work.join import join_run
-    from d3s2.terminal import progress_for_people
 
     with unwinding(), locked(folder):
-        num_items = join_run(folder, progress_for_people())
+        num_items = join_run(folder, publish)
     print_text(f"{folder}: {num_items} items; the set is finished")
 
 

@@ -145,7 +145,7 @@ class _Crew:
     def _replace(self, actor: Any, piece: Piece[Any] | None, error: Exception) -> None:
         name = piece.id if piece else "start"
         self.tries[name] = self.tries.get(name, 0) + 1
-        if self.tries[name] > MOST_TRIES:
+        if self.tries[name] >= MOST_TRIES:
             reason = str(error).strip().splitlines()[-1].strip()
             raise WorkError(
                 f"Ray actors ended again and again ({name} of step {self.work.step}: {reason}); if for want of memory, "

@@ -19,7 +19,7 @@ from d3s2.execution.pieces import Piece
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.fitting.fit import Models, teacher_record
 from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
-from d3s2.pipeline.work.batches import GUIDED, TRACES, UNGUIDED, Batch, SetPlan, synthesis_work
+from d3s2.pipeline.work.batches import GUIDED, TRACES, UNGUIDED, Batch, SetPlan, published, synthesis_work
 from d3s2.pipeline.work.workers import workers_for_models
 from d3s2.selection.picks import Selection
 from d3s2.store.items import item_id_for
@@ -34,6 +34,7 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
     A process with a share of the work leaves the sets unfinished: `join_run` finishes them.
     """
     plans = _plans(run, selection, models)
+    destinations = [published(run, plan.folder) for plan in plans]  # an address that means nothing is refused now
     with run.alone("begin the set"):
         writers = [plan.begun() for plan in plans]
     batches, missing = _batches(run, selection, writers)
@@ -44,9 +45,11 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
         for outcome in run.logged(work.step, executor.run(work, batches)):
             task.advance(len(missing[outcome.piece]))
     if run.execution.share is None:
-        for plan, writer in zip(plans, writers, strict=True):
+        for plan, writer, destination in zip(plans, writers, destinations, strict=True):
             if not writer.finished:
                 writer.finish(with_cost(run.folder, plan.kind, plan.provenance))
+            if destination is not None:
+                destination.put_set(plan.folder)
 
 
 def _batches(

@@ -18,6 +18,7 @@ from d3s2.pipeline.run import UNGUIDED_FOLDER, Run
 from d3s2.pipeline.work.workers import needs_of, worker_run
 from d3s2.store.items import ItemFacts, item_id_for, noise_seed
 from d3s2.store.join import keep_provenance
+from d3s2.store.publish import Destination
 from d3s2.store.writer import SetWriter
 from d3s2.synthesis.candidates import best_of, require_finite
 from d3s2.synthesis.guided import Sampled, guided_sample, item_noise
@@ -140,7 +141,18 @@ def _write(
             energies_after=item.energies,
             teacher_accuracy=item.accuracy,
         )
-        writer.write(item_id_for(source_id), item.image, item.mask, facts, item.soft)
+        written = writer.write(item_id_for(source_id), item.image, item.mask, facts, item.soft)
+        destination = published(run, writer.folder)
+        if destination is not None:
+            destination.put_item(writer.folder, written)
+
+
+def published(run: Run, folder: Path) -> Destination | None:
+    """Where a set of the run, which lies in `folder`, is copied to."""
+    if run.execution.publish is None:
+        return None
+    whole = Destination(run.execution.publish)
+    return whole if folder == run.folder else whole.below(folder.relative_to(run.folder).as_posix())
 
 
 def _write_trace(run: Run, trace: Trace, name: str) -> None:

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 from d3s2.base.errors import StoreError
-from d3s2.base.progress import Progress
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.run import Run, read_config
@@ -13,6 +12,7 @@ from d3s2.pipeline.synthesize import with_cost
 from d3s2.pipeline.work.batches import GUIDED, UNGUIDED
 from d3s2.store.items import MANIFEST, item_id_for
 from d3s2.store.join import join_set
+from d3s2.store.publish import Destination
 
 
 def do_share(run: Run, parts: tuple[str, ...]) -> None:
@@ -32,8 +32,11 @@ def do_share(run: Run, parts: tuple[str, ...]) -> None:
     compare_sets(run, run.folder)
 
 
-def join_run(folder: Path, progress: Progress) -> int:
+def join_run(folder: Path, publish: str | None = None) -> int:
     """Finishes the sets of a run; returns the number of items in all of them.
+
+    Args:
+        publish: where they are copied to.
 
     Raises:
         StoreError: the folder holds no run, or items are missing or damaged.
@@ -46,4 +49,7 @@ def join_run(folder: Path, progress: Progress) -> int:
         where = folder if kind == GUIDED else folder / UNGUIDED
         if not (where / MANIFEST).exists():
             num_items += join_set(where, item_ids, partial(with_cost, folder, kind))
+        if publish is not None:
+            whole = Destination(publish)
+            (whole if kind == GUIDED else whole.below(UNGUIDED)).put_set(where)
     return num_items

@@ -12,7 +12,9 @@ from d3s2.pipeline.run import Run
 
 def worker_run(run: Run) -> Run:
     """The run for another process: it says nothing, works by itself, and takes the GPU that it is given."""
-    return replace(run, device=torch.device(run.device.type), progress=SILENT, execution=Execution())
+    return replace(
+        run, device=torch.device(run.device.type), progress=SILENT, execution=Execution(publish=run.execution.publish)
+    )
 
 
 def needs_of(device: torch.device) -> Needs:

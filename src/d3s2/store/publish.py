@@ -1,0 +1,81 @@
+"""Copies of a set that appear elsewhere, file by file, while it is made: a folder, or any store that fsspec knows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from d3s2.base.errors import StoreError, UsageError
+from d3s2.store.items import CARD, ITEMS, MANIFEST, Item, own_file, read_items
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a set is copied to.
+
+    Args:
+        url: a folder, or a URL such as s3://bucket/name or memory://name.
+
+    Raises:
+        UsageError: fsspec knows no such URL, or the package that it needs is missing.
+    """
+
+    url: str
+
+    def __post_init__(self) -> None:
+        self._opened()
+
+    def below(self, name: str) -> "Destination":
+        """A folder of it."""
+        return Destination(f"{self.url.rstrip('/')}/{name}")
+
+    def put_item(self, folder: Path, item: Item) -> None:
+        """Copies the files of an item, the label last."""
+        for file, _ in sorted(item.files, key=lambda pair: pair[0] == item.label_file):
+            self._put(folder, file)
+
+    def put_set(self, folder: Path) -> None:
+        """Copies what is missing of a finished set, its manifest last: there, the copy is complete."""
+        files = [pair[0] for item in read_items(folder / ITEMS) for pair in item.files]
+        for file in files:
+            if self._size(file) != (folder / file).stat().st_size:
+                self._put(folder, file)
+        for file in (ITEMS, CARD, MANIFEST):
+            self._put(folder, file)
+
+    def _put(self, folder: Path, file: str) -> None:
+        content = own_file(folder, file).read_bytes()
+        with self._named():
+            store, root = self._opened()
+            with store.transaction:  # on a disk a file appears complete or not at all, as objects of a store do
+                store.pipe_file(f"{root}/{file}", content)
+
+    def _size(self, file: str) -> int | None:
+        with self._named():
+            store, root = self._opened()
+            path = f"{root}/{file}"
+            return store.size(path) if store.exists(path) else None
+
+    def _opened(self) -> tuple[Any, str]:
+        options = {} if "://" in self.url and not self.url.startswith("file:") else {"auto_mkdir": True}
+        try:
+            store, root = fsspec.core.url_to_fs(self.url, **options)
+        except (ImportError, ValueError) as problem:
+            raise UsageError(
+                f"--publish {self.url}: cannot be opened ({problem}); give a folder or a URL that fsspec knows "
+                "(for s3:// pip install 'd3s2[s3]')."
+            ) from None
+        return store, root.rstrip("/")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as problem:
+            raise StoreError(
+                f"{self.url}: cannot be written ({' '.join(str(problem).split())[:300]}); check the address and your "
+                "rights there, and run the same call again: it copies what is missing."
+            ) from None
