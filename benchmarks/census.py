@@ -31,6 +31,8 @@ from d3s2.data.census.take import MASKS_PER_TASK, read_bad, take_census
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.files.image_files import png_decode
 from d3s2.data.label_space import LabelSpace
+from d3s2.execution.local import Local
+from d3s2.pipeline.work.census import counting_by
 
 NUM_CLASSES = 150
 SIZE_PX = (512, 683)
@@ -112,7 +114,7 @@ def rates(paths: Sequence[Path], workers: int, rounds: int, scratch: Path) -> di
 
     def census() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
-        take_census(dataset, scratch, workers=workers)
+        take_census(dataset, scratch, count=counting_by(Local([("cpu",)], workers)))
 
     sides: dict[str, Callable[[], None]] = {
         "census": census,
@@ -176,7 +178,7 @@ def bad_among_good(folder: Path, scratch: Path, workers: int) -> dict[str, Any]:
     shutil.rmtree(scratch, ignore_errors=True)
     start = time.perf_counter()
     try:
-        take_census(dataset, scratch, workers=workers)
+        take_census(dataset, scratch, count=counting_by(Local([("cpu",)], workers)))
         lines: list[str] = []
     except DataError as error:
         lines = str(error).splitlines()

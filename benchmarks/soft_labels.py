@@ -21,7 +21,7 @@ from d3s2.base.formats.files import sha256_text
 from d3s2.base.machine.runtime import pick_device
 from d3s2.base.pixels import to_unit
 from d3s2.pipeline.evaluate import compare_sets
-from d3s2.pipeline.fitting.fit import fit_teacher
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run, read_config
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE

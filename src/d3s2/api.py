@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from d3s2.base.errors import out_of_memory
-from d3s2.base.formats.files import locked
+from d3s2.base.formats.locks import locked, shared
 from d3s2.base.machine.launch import meeting
 from d3s2.base.machine.runtime import is_first_process, pick_device, within_cores
 from d3s2.base.progress import SILENT, Progress
+from d3s2.execution import HERE, Execution, cluster_of
 from d3s2.pipeline import Run, RunConfig, distill_run, evaluate_run, open_run, select_run, write_report
 from d3s2.recipes import load_run
 from d3s2.results import Results
@@ -42,9 +43,15 @@ def distill(
     overrides: Sequence[str] = (),
     device: str | None = None,
     progress: Progress = SILENT,
+    execution: Execution = HERE,
 ) -> DistilledSet:
-    """Census, select, fit or load, synthesize; arguments as for `select`, `device` as for torch."""
-    with opened(recipe, out, overrides, device, progress) as run:
+    """Census, select, fit or load, synthesize; arguments as for `select`, `device` as for torch.
+
+    Args:
+        execution: where the pieces of work are done (`d3s2.execution.settings`); not for a share of them, whose set
+            only `d3s2 join` finishes.
+    """
+    with opened(recipe, out, overrides, device, progress, execution=execution) as run:
         distill_run(run)
     return DistilledSet(Path(out))
 
@@ -56,9 +63,10 @@ def evaluate(
     overrides: Sequence[str] = (),
     device: str | None = None,
     progress: Progress = SILENT,
+    execution: Execution = HERE,
 ) -> Results:
     """Students on every set of the recipe, after distilling where that is not done; arguments as for `distill`."""
-    with opened(recipe, out, overrides, device, progress) as run:
+    with opened(recipe, out, overrides, device, progress, execution=execution) as run:
         return evaluate_run(run)
 
 
@@ -76,11 +84,12 @@ def opened(
     progress: Progress,
     *,
     joined: bool = False,
+    execution: Execution = HERE,
 ) -> Iterator[Run]:
     """The run in the folder `out`, held for this process; where `joined`, for those too that were launched with it."""
     config = recipe if isinstance(recipe, RunConfig) else load_run(recipe, overrides)
     try:
-        with _opened(config, Path(out), pick_device(device), progress, joined) as run:
+        with _opened(config, Path(out), pick_device(device), progress, joined, execution) as run:
             yield run
     except Exception as error:
         named = out_of_memory(error)
@@ -90,10 +99,14 @@ def opened(
 
 
 @contextmanager
-def _opened(config: RunConfig, out: Path, device: torch.device, progress: Progress, joined: bool) -> Iterator[Run]:
+def _opened(
+    config: RunConfig, out: Path, device: torch.device, progress: Progress, joined: bool, execution: Execution
+) -> Iterator[Run]:
     with within_cores(progress), meeting(device) if joined else nullcontext():
         if joined and not is_first_process():
             yield Run(config, out, device, progress)
             return
-        with locked(out):
-            yield open_run(config, out, device, progress)
+        share = execution.share
+        held = locked(out) if share is None else shared(out, f"{share.number}-of-{share.count}")
+        with held, cluster_of(execution):
+            yield open_run(config, out, device, progress, execution=execution)

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from tiny_run import TINY, call, distil
 
-from d3s2.base.formats.files import locked
+from d3s2.base.formats.locks import locked
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

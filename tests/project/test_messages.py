@@ -28,7 +28,7 @@ SPEAKS_OF = {"pipeline/ablate.py": "ablate", "pipeline/variants.py": "ablate", "
 """Modules that only one command runs; what they say need not name it."""
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OTHER_PROGRAM = re.compile(r"((hf download|git clone)| --include ).*")
+OTHER_PROGRAM = re.compile(r"((hf download|git clone|ray start)| --include ).*")
 KEY = re.compile(r"(?<![\w./:-])(data|select|teacher|generator|synthesize|evaluate|guidance)((?:\.[a-z][a-z_-]*)+)")
 CALL = re.compile(r"(?:`|^ {4,}|^# +)d3s2 ([a-z]+)([^`\n]*)", re.MULTILINE)
 FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -180,7 +180,7 @@ def record_in(annotation: Any) -> type[Config] | None:
         ("give its root (--root FOLDER of `d3s2 doctor`)", []),
         ("set synthesize.judge.eta, or synthesize.eta", ["synthesize.judge.eta"]),
         ("lower generator.fit.warmup_steps or generator.tune.batch", ["generator.tune.batch"]),
-        ("`d3s2 distil` or `d3s2 export --shard`", ["d3s2 distil", "d3s2 export --shard", "--shard"]),
+        ("`d3s2 distil` or `d3s2 export --slice`", ["d3s2 distil", "d3s2 export --slice", "--slice"]),
         ("synthesize.guidance.energies.features=0, guidance.energies.l_feat", ["synthesize.guidance.energies.l_feat"]),
         ("hf download {} --local-dir FOLDER", []),
     ],

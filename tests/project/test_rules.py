@@ -24,6 +24,7 @@ COMMANDS = (
     "export",
     "fit",
     "init",
+    "join",
     "report",
     "select",
     "synthesize",

@@ -25,9 +25,13 @@ from d3s2.data.census.take import BAD_FILE, count_items, read_bad, take_census
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
+from d3s2.execution.local import Local
+from d3s2.pipeline.work.census import counting_by
 
 SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
 VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
+
+TWO_PROCESSES = counting_by(Local([("cpu",)], 2))
 
 
 def some_masks(folder: Path, count: int) -> FileDataset:
@@ -90,9 +94,11 @@ def test_drawn_and_resized_data_sets_are_counted(tmp_path: Path, resized: bool):
 def test_processes_give_the_same_census(tmp_path: Path):
     dataset = some_masks(tmp_path / "masks", 140)
     alone = take_census(dataset, tmp_path / "alone")
-    assert_equal(take_census(dataset, tmp_path / "two", workers=2), alone)
+    assert_equal(take_census(dataset, tmp_path / "two", count=TWO_PROCESSES), alone)
     small = ResizedDataset(dataset, (5, 5))
-    assert_equal(take_census(small, tmp_path / "small", workers=2), take_census(small, tmp_path / "small alone"))
+    assert_equal(
+        take_census(small, tmp_path / "small", count=TWO_PROCESSES), take_census(small, tmp_path / "small alone")
+    )
 
 
 def test_only_changed_masks_are_read_again(tmp_path: Path, counted: list[str]):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,9 +79,18 @@ def test_killed_after_a_checkpoint_and_run_again_gives_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(words: list[str], fitted: Path, tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "d3s2.cli"]
-    subprocess.run([*launch, "fit", *words, "--out", str(tmp_path / "two")], check=True, timeout=400)
+def test_two_processes_on_two_nodes_give_the_weights_of_one(words: list[str], fitted: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launch += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    call = ["-m", "d3s2.cli", "fit", *words, "--out", str(tmp_path / "two")]
+    nodes = [subprocess.Popen([*launch, f"--node-rank={rank}", *call]) for rank in range(2)]
+    try:
+        assert [node.wait(timeout=400) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.kill()
     one, two = load_file(fitted / WEIGHTS), load_file(tmp_path / "two" / WEIGHTS)
     for name in ("controlnet_down_blocks.0.weight", "controlnet_down_blocks.3.weight", "controlnet_mid_block.weight"):
         # zero when it was new, so its size is what was learnt; sums in another order differ, reduced formats more

@@ -11,7 +11,7 @@ from d3s2.data.pairs import Pairs, load_pairs
 from d3s2.metrics.formulas import mean_iou
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.segmenter import Segmenter
-from d3s2.pipeline.fitting.fit import fit_teacher
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
 from d3s2.recipes import load_run
 from d3s2.store.items import Item

@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": steps.fit_command,
     "synthesize": steps.synthesize_command,
     "report": steps.report_command,
+    "join": sets.join_command,
     "verify": sets.verify_command,
     "export": sets.export_command,
     "doctor": sets.doctor,

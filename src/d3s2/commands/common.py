@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from d3s2.base.machine.signals import unwinding
+from d3s2.execution import HERE, Execution, share_of
 from d3s2.pipeline import RunConfig
 from d3s2.recipes import load_run
 
@@ -27,9 +28,34 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the run; default: the re
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan: items, steps, estimated time, disk.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object on standard output.")]
 
+Executor = Annotated[
+    str, typer.Option(help="Where pieces of work are done: local (this machine) or ray (needs d3s2[ray]).")
+]
+Workers = Annotated[int, typer.Option(help="Workers side by side; 0: one a GPU, on a CPU what suits the step.")]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to join ('auto': the one of this machine); default: start one here.")
+]
+Shard = Annotated[
+    str | None, typer.Option(help="Do share i/n, beside others in one folder; default: of a Slurm array; 1/1: all.")
+]
+Publish = Annotated[str | None, typer.Option(help="Folder or URL to copy each item to when it is finished.")]
+
+
+def execution_of(
+    executor: str = "local",
+    workers: int = 0,
+    address: str | None = None,
+    shard: str | None = "1/1",
+    publish: str | None = None,
+) -> Execution:
+    """Where a call has its pieces done."""
+    return Execution(executor, workers, address, share_of(shard), publish)
+
 
 @contextmanager
-def opened_run(config: RunConfig, out: Path, device: str | None, joined: bool = False) -> "Iterator[Run]":
+def opened_run(
+    config: RunConfig, out: Path, device: str | None, joined: bool = False, execution: Execution = HERE
+) -> "Iterator[Run]":
     """The run in the folder `out`, locked for this process; the main process alone reports on standard error."""
     from d3s2.api import opened
     from d3s2.base.machine.runtime import is_first_process
@@ -37,7 +63,7 @@ def opened_run(config: RunConfig, out: Path, device: str | None, joined: bool = 
     from d3s2.terminal import progress_for_people
 
     progress = progress_for_people() if is_first_process() else SILENT
-    with unwinding(), opened(config, out, (), device, progress, joined=joined) as run:
+    with unwinding(), opened(config, out, (), device, progress, joined=joined, execution=execution) as run:
         yield run
 
 

@@ -8,19 +8,26 @@ import typer
 
 from d3s2.base.machine.signals import unwinding
 from d3s2.commands.common import (
+    Address,
     AsJson,
     Device,
     DryRun,
+    Executor,
     Out,
     Overrides,
+    Publish,
     Recipe,
     Seed,
+    Shard,
+    Workers,
     called,
     config_of,
+    execution_of,
     opened_run,
     print_json,
     print_text,
 )
+from d3s2.execution import HERE, Execution
 from d3s2.pipeline import AXES, plan_variants
 
 
@@ -43,11 +50,17 @@ def distill(
     out: Out = Path("runs/run"),
     device: Device = None,
     seed: Seed = None,
+    executor: Executor = "local",
+    workers: Workers = 0,
+    address: Address = None,
+    shard: Shard = None,
+    publish: Publish = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Census, select, fit or load, synthesize: makes the distilled set."""
-    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",))
+    execution = execution_of(executor, workers, address, shard, publish)
+    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",), execution)
 
 
 def evaluate_command(
@@ -56,11 +69,17 @@ def evaluate_command(
     out: Out = Path("runs/run"),
     device: Device = None,
     seed: Seed = None,
+    executor: Executor = "local",
+    workers: Workers = 0,
+    address: Address = None,
+    shard: Shard = None,
+    publish: Publish = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Students on random / balanced / distilled / all real; distils first where that is not done."""
-    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
+    execution = execution_of(executor, workers, address, shard, publish)
+    _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"), execution)
 
 
 def ablate_command(
@@ -76,26 +95,31 @@ def ablate_command(
     split: Annotated[str, typer.Option(help="What students are scored on: choose on val, report on test.")] = "val",
     device: Device = None,
     seed: Seed = None,
+    executor: Executor = "local",
+    workers: Workers = 0,
+    address: Address = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
     config = config_of(recipe, overrides, seed)
     variants = plan_variants(config, axis or (), vary or ())
-    from d3s2.base.formats.files import locked
+    from d3s2.base.formats.locks import locked
     from d3s2.base.machine.runtime import pick_device, within_cores
+    from d3s2.execution import cluster_of
     from d3s2.pipeline import Grid, ablate_grid
     from d3s2.planning import plan_ablation
     from d3s2.report import ablation_table, to_markdown
     from d3s2.terminal import progress_for_people
 
-    grid, chosen = Grid(config, variants, split), pick_device(device)
+    execution = execution_of(executor, workers, address)
+    grid, chosen = Grid(config, variants, split, execution), pick_device(device)
     if dry_run:
         plan = plan_ablation(grid, chosen)
         print_json(asdict(plan)) if as_json else print_text(plan.as_text())
         return
     progress = progress_for_people()
-    with unwinding(), locked(out), within_cores(progress):
+    with unwinding(), locked(out), within_cores(progress), cluster_of(execution):
         found = ablate_grid(grid, out, chosen, progress, called())
     if as_json:
         print_json(asdict(found))
@@ -112,10 +136,12 @@ def _work(
     dry_run: bool,
     as_json: bool,
     parts: tuple[str, ...],
+    execution: Execution = HERE,
 ) -> None:
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import pick_device, stopwatch
     from d3s2.pipeline import distill_run, evaluate_run, write_report
+    from d3s2.pipeline.work import do_share
     from d3s2.planning import make_plan
     from d3s2.report import results_table, to_markdown
 
@@ -123,7 +149,11 @@ def _work(
         plan = make_plan(config, pick_device(device), parts)
         print_json(asdict(plan)) if as_json else print_text(plan.as_text())
         return
-    with opened_run(config, out, device) as run, stopwatch() as watch:
+    with opened_run(config, out, device, execution=execution) as run, stopwatch() as watch:
+        if execution.share is not None:
+            do_share(run, parts)
+            print_text(f"Share {execution.share} of {out} is done.")
+            return
         results = None
         if "evaluate" in parts:
             results = evaluate_run(run, called())

@@ -8,7 +8,7 @@ import typer
 
 from d3s2.base.errors import UsageError
 from d3s2.base.machine.signals import unwinding
-from d3s2.commands.common import AsJson, print_json, print_text
+from d3s2.commands.common import AsJson, Publish, print_json, print_text
 from d3s2.store.exports import EXPORTS
 
 if TYPE_CHECKING:
@@ -30,6 +30,18 @@ def verify_command(
         print_text(_verified(found))
     if not found.sound:
         raise typer.Exit(1)
+
+
+def join_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")], publish: Publish = None
+) -> None:
+    """Finishes what processes with --shard made: checks every item by its digest, names what is missing."""
+    from d3s2.base.formats.locks import locked
+    from d3s2.pipeline.work import join_run
+
+    with unwinding(), locked(folder):
+        num_items = join_run(folder, publish)
+    print_text(f"{folder}: {num_items} items; the set is finished")
 
 
 def export_command(

@@ -8,14 +8,20 @@ import typer
 
 from d3s2.base.machine.signals import unwinding
 from d3s2.commands.common import (
+    Address,
     AsJson,
     Device,
     DryRun,
+    Executor,
     Out,
     Overrides,
+    Publish,
     Recipe,
     Seed,
+    Shard,
+    Workers,
     config_of,
+    execution_of,
     opened_run,
     print_json,
     print_text,
@@ -92,14 +98,21 @@ def synthesize_command(
     out: Out = Path("runs/run"),
     device: Device = None,
     seed: Seed = None,
+    executor: Executor = "local",
+    workers: Workers = 0,
+    address: Address = None,
+    shard: Shard = None,
+    publish: Publish = None,
 ) -> None:
     """Makes the images for the chosen masks."""
     config = config_of(recipe, overrides, seed)
     from d3s2.pipeline import distill_run
 
-    with opened_run(config, out, device) as run:
+    execution = execution_of(executor, workers, address, shard, publish)
+    with opened_run(config, out, device, execution=execution) as run:
         distill_run(run)
-    print_text(f"The distilled set is in {out}")
+    share = execution.share
+    print_text(f"The distilled set is in {out}" if share is None else f"Share {share} of {out} is done.")
 
 
 def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:

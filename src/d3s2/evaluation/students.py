@@ -3,7 +3,7 @@
 So a stopped evaluation is resumed, and a student that several tables need is trained once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
@@ -30,7 +30,7 @@ from d3s2.evaluation.student_records import (
     read_record,
     write_record,
 )
-from d3s2.execution import Devices, side_by_side
+from d3s2.execution import Executor, Needs, Outcome, Piece, Task, Work
 from d3s2.metrics import Counts, mean_iou
 from d3s2.nets import new_segmenter, save_segmenter
 from d3s2.student import (
@@ -46,6 +46,7 @@ from d3s2.student import (
     train,
 )
 
+Tell = Callable[[Iterator[Outcome[None]]], Iterator[Outcome[None]]]
 ADVICE = "lower evaluate.workers or evaluate.train.batch"
 THREADS = 1  # of a student on a CPU, however many work side by side: the order of sums depends on it
 
@@ -108,13 +109,14 @@ class StudentJob:
 
 
 def train_students(
-    jobs: Sequence[StudentJob], places: Sequence[Devices], workers: int, progress: Progress
+    jobs: Sequence[StudentJob], executor: Executor, needs: Needs, progress: Progress, tell: Tell = iter
 ) -> list[StudentRecord]:
     """The records of all jobs, in their order; students whose record is on disk are not trained again.
 
     Args:
-        places: where students are trained; workers take turns in choosing one.
-        workers: students that are trained side by side.
+        executor: trains them.
+        needs: of each.
+        tell: passes outcomes on, and may keep a log of them.
 
     Raises:
         StoreError: a record on disk is damaged or not of the student that it is taken for; before any is trained.
@@ -122,20 +124,31 @@ def train_students(
     for job in jobs:
         if job.record.exists():
             read_record(job.record, job.expected)
-    paths = {(job.set_name, job.student, job.seed): job.record for job in jobs}
-    missing = [job for job in jobs if not job.record.exists()]
-    done = len(jobs) - len(missing)
-    with (
-        progress.task("students", len(jobs), done) as task,
-        side_by_side(train_student, min(workers, len(missing)), places, ADVICE) as submit,
-    ):
-        for record in submit(missing):
-            path = paths[record.set_name, record.student, record.seed]
-            write_record(path, record)
-            checkpoint_path(path).unlink(missing_ok=True)
-            early_path(path).unlink(missing_ok=True)
-            task.advance(note=f"{record.set_name}, {record.student}")
+    pieces = [Piece(job.record.stem, job) for job in jobs]
+    done = {piece.id for piece in pieces if _is_done(piece.content)}
+    if not executor.shares:  # those who share a folder share the same pieces
+        pieces = [piece for piece in pieces if piece.id not in done]
+    names = {piece.id: f"{piece.content.set_name}, {piece.content.student}" for piece in pieces}
+    work = Work("students", _begin, None, needs, ADVICE, is_done=_is_done)
+    with progress.task("students", len(jobs), len(done)) as task:
+        for outcome in tell(executor.run(work, pieces)):
+            task.advance(int(outcome.piece not in done), note=names[outcome.piece])
     return [read_record(job.record, job.expected) for job in jobs]
+
+
+def _begin(_: None) -> Task[StudentJob, None]:
+    return keep_student
+
+
+def _is_done(job: StudentJob) -> bool:
+    return job.record.exists()
+
+
+def keep_student(job: StudentJob) -> None:
+    """Trains and scores one student, and writes its record, last of all that it leaves."""
+    write_record(job.record, train_student(job))
+    checkpoint_path(job.record).unlink(missing_ok=True)
+    early_path(job.record).unlink(missing_ok=True)
 
 
 def train_student(job: StudentJob) -> StudentRecord:

@@ -1,26 +1,26 @@
 """Pieces of work side by side on this machine: a process of its own for each worker, each with its devices."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import Queue, get_context
-from typing import TypeVar
+from typing import Any
 
 import torch
 
 from d3s2.base.errors import UsageError, WorkError
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.workers import ending, spawned_pool
+from d3s2.execution.pieces import Content, Outcome, Piece, Result, Task, Work, do, do_all
 
 Devices = tuple[str, ...]
 """Where one piece of work runs, by one process each."""
 
 CUDA_VISIBLE = "CUDA_VISIBLE_DEVICES"
-Piece = TypeVar("Piece")
-Result = TypeVar("Result")
-Submit = Callable[[Sequence[Piece]], Iterator[Result]]
+AHEAD = 3  # pieces a worker that are handed out
 
 
 def places_for(device: torch.device, devices_each: int) -> list[Devices]:
@@ -55,41 +55,76 @@ def num_workers(asked: int, places: Sequence[Devices]) -> int:
     return asked if len(places[0]) == 1 else min(asked, len(places))
 
 
-@contextmanager
-def side_by_side(
-    work: Callable[[Piece], Result], workers: int, places: Sequence[Devices], advice: str
-) -> Iterator[Submit[Piece, Result]]:
-    """Yields a function that runs pieces of work and gives their results as they are finished.
+def workers_for(asked: int, device: torch.device, devices_each: int) -> int:
+    """How many pieces run side by side, on so many devices each; raises UsageError where there are fewer."""
+    return num_workers(asked, places_for(device, devices_each))
 
-    One worker is this process; several are new ones, which gain more from one core each than from sharing them.
+
+@dataclass(frozen=True)
+class Local:
+    """This process where one worker suffices; else new processes, which gain more from one core each than from sharing.
 
     Args:
-        work: of a module, not a closure: it travels by name, as do pieces and results.
         places: where pieces run; workers take turns in choosing one.
-        advice: what to do when a worker was ended from outside, for the sentence.
+        workers: side by side.
     """
-    if workers <= 1:
-        yield lambda pieces: map(work, pieces)
-        return
-    free = get_context("spawn").Queue()
-    for number in range(workers):
-        free.put(places[number % len(places)])
-    with spawned_pool(workers, _begin_worker, free) as pool:
 
-        def submit(pieces: Sequence[Piece]) -> Iterator[Result]:
-            try:
-                for future in as_completed([pool.submit(ending, work, piece) for piece in pieces]):
-                    yield future.result()
-            except BrokenProcessPool:
-                raise WorkError(
-                    f"A worker process was ended from outside, most often for want of memory: {advice} and run the "
-                    "same call again, it resumes."
-                ) from None
+    places: Sequence[Devices]
+    workers: int
 
-        yield submit
+    @property
+    def in_this_process(self) -> bool:
+        return self.workers <= 1
+
+    @property
+    def shares(self) -> bool:
+        return False
+
+    def run(self, work: Work[Content, Result], pieces: Sequence[Piece[Content]]) -> Iterator[Outcome[Result]]:
+        if self.in_this_process or len(pieces) <= 1:
+            yield from do_all(work.task_here(), pieces) if pieces else ()
+            return
+        workers = min(self.workers, len(pieces))
+        free = get_context("spawn").Queue()
+        for number in range(workers):
+            free.put(self.places[number % len(self.places)])
+        try:
+            with spawned_pool(workers, _begin_worker, free, work.elsewhere(), max(1, num_cores() // workers)) as pool:
+                yield from _in_pool(pool, pieces, ahead=AHEAD * workers)
+        except BrokenProcessPool:
+            raise WorkError(
+                f"A worker process was ended from outside, most often for want of memory: {work.advice} and run the "
+                "same call again, it resumes."
+            ) from None
 
 
-def _begin_worker(free: "Queue[Devices]") -> None:
+def _in_pool(pool: ProcessPoolExecutor, pieces: Sequence[Piece[Any]], ahead: int) -> Iterator[Outcome[Any]]:
+    """A few pieces wait for a worker, never all: there may be millions."""
+    coming, working = iter(pieces), set[Future[Outcome[Any]]]()
+    while True:
+        working |= {pool.submit(ending, _do, piece) for piece in islice(coming, ahead - len(working))}
+        if not working:
+            return
+        finished, working = wait(working, return_when=FIRST_COMPLETED)
+        for future in finished:
+            yield future.result()
+
+
+_work: Work[Any, Any]
+_task: Task[Any, Any] | None = None
+
+
+def _do(piece: Piece[Any]) -> Outcome[Any]:
+    global _task
+    if _task is None:  # not at the start of the worker: the pool prints what is raised there
+        _task = _work.begin(_work.setup)
+    return do(_task, piece)
+
+
+def _begin_worker(free: "Queue[Devices]", work: Work[Any, Any], threads: int) -> None:
+    global _work
+    _work = work
+    torch.set_num_threads(threads)
     place = [torch.device(name) for name in free.get()]
     if place[0].type != "cuda":
         return

@@ -22,6 +22,8 @@ from d3s2.base.machine.runtime import commit, hardware, versions
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import open_split
 from d3s2.evaluation import parse_set
+from d3s2.execution import HERE as THIS_MACHINE
+from d3s2.execution import Execution
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.controls.validation import require_own_split
 from d3s2.pipeline.distill import distill_run
@@ -45,11 +47,13 @@ class Grid:
         config: of the recipe.
         variants: of it.
         split: that students are scored on.
+        execution: where the pieces of work of each run are done.
     """
 
     config: RunConfig
     variants: tuple[Variant, ...]
     split: str
+    execution: Execution = THIS_MACHINE
 
     def __post_init__(self) -> None:
         if self.split == self.config.data.train:
@@ -129,8 +133,8 @@ def _run_of(
     """A variant's run; `where` None for real sets, which write no folder of their own."""
     shared = folder / SHARED / fingerprint(config, "fit")[:12]  # banks have names of their own
     if where is None:
-        return Run(config, folder, device, progress, shared)
-    return open_run(config, where, device, progress, shared)
+        return Run(config, folder, device, progress, shared, grid.execution)
+    return open_run(config, where, device, progress, shared, grid.execution)
 
 
 def _distil(run: Run) -> None:

@@ -10,8 +10,7 @@ from jaxtyping import Float32
 
 from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
-from d3s2.evaluation import Sets, results_of, row_of, student_jobs, train_students
-from d3s2.execution import num_workers, places_for
+from d3s2.evaluation import Sets, results_of
 from d3s2.metrics import metric_named, rarest_classes
 from d3s2.pipeline.controls.best_real import choose_best_real
 from d3s2.pipeline.controls.draws import draw_folder, drawn, make_draws
@@ -22,6 +21,7 @@ from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks
+from d3s2.pipeline.work.students import student_rows
 from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
@@ -72,17 +72,9 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     if any(parse_name(name).is_made_here for name in config.sets):
         make_draws(run)
     metrics = {name: metric_named(name) for name in config.metrics}  # one of the user's is imported before any training
-    places = places_for(run.device, config.devices_per_student)
     test = scored_split(run)
-    judge = run.models / JUDGE
-    jobs = list(
-        student_jobs(
-            config, run.config.data, sets_of(run, best_real), test, folder=folder, judge=judge, device=run.device
-        )
-    )
-    records = train_students(jobs, places, num_workers(config.workers, places), run.progress)
-    tail = rarest_classes(census.images_per_class)
-    rows = [row_of(record, tail, metrics) for record in records]
+    tail, judge = rarest_classes(census.images_per_class), run.models / JUDGE
+    rows = student_rows(run, sets_of(run, best_real), config, metrics, tail, folder=folder, judge=judge)
     sets, comparisons = results_of(rows)
     results = Results(
         sets=sets,

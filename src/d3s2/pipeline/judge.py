@@ -8,7 +8,8 @@ from d3s2.base.formats.records import read_object
 from d3s2.evaluation import INDEPENDENT, TEACHER, judge_sets, judgements_depend_on, parse_set
 from d3s2.judgements import Judgements, read_judgements, write_judgements
 from d3s2.nets import Segmenter, load_segmenter
-from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
+from d3s2.pipeline.fitting.fit import teacher_digest
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.set_names import HERE
 from d3s2.store import DistilledSet

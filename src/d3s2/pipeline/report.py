@@ -16,12 +16,13 @@ from d3s2.evaluation import random_ids
 from d3s2.judgements import Judgements, Neighbour, read_judgements
 from d3s2.pipeline.cost import read_costs
 from d3s2.pipeline.evaluate import RESULTS
-from d3s2.pipeline.fitting.fit import fit_teacher
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST, GuidanceCost
 from d3s2.pipeline.judge import JUDGES
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
-from d3s2.pipeline.synthesize import UNGUIDED, read_traces
+from d3s2.pipeline.synthesize import read_traces
+from d3s2.pipeline.work.batches import UNGUIDED
 from d3s2.report import (
     ClassFrequencies,
     EnergyTrace,

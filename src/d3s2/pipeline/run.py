@@ -1,9 +1,10 @@
 """A run: its config, its folder, its data; what every stage is handed."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,25 @@ import torch
 from d3s2.base.config import build
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_json
+from d3s2.base.formats.locks import alone
 from d3s2.base.formats.records import read_object
-from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import PairSource, ResizedDataset, SegmentationDataset, open_pairs, open_split
-from d3s2.data.census import MaskCensus, take_census
+from d3s2.data.census import MaskCensus, is_counted, take_census
+from d3s2.execution import HERE as THIS_MACHINE
+from d3s2.execution import Execution, Outcome, Result, executor_of, log_path, logged
 from d3s2.generator import unloaded
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fingerprint import content_of
+from d3s2.pipeline.work.census import counting_by
 from d3s2.set_names import GUIDED
 
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
 CENSUS = "census"
-MANY_MASKS = 5000  # starting processes takes longer than counting fewer masks in this one
+MANY_MASKS = 5000  # starting workers takes longer than counting fewer masks in this one
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Run:
         device: where networks run.
         progress: where it tells of itself.
         shared: folder of census and fitted models that several runs use; None keeps them in the run's own.
+        execution: where its pieces of work are done.
     """
 
     config: RunConfig
@@ -47,6 +52,13 @@ class Run:
     device: torch.device
     progress: Progress = SILENT
     shared: Path | None = None
+    execution: Execution = THIS_MACHINE
+
+    def alone(self, name: str) -> AbstractContextManager[None]:
+        """Other processes that share the run, or its models, wait for the end of the block."""
+        if self.execution.share is None and self.shared is None:
+            return nullcontext()
+        return alone(self.base, name, lambda: self.progress.say(f"{self.base}: waiting for another process: {name}"))
 
     @property
     def base(self) -> Path:
@@ -62,6 +74,10 @@ class Run:
     def autocast(self) -> torch.dtype | None:
         """Reduced format for training."""
         return autocast_dtype(self.device)
+
+    def logged(self, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterator[Outcome[Result]]:
+        """The outcomes of a step, each kept as a line of the run's log."""
+        return logged(log_path(self.folder, self.execution.share), step, outcomes)
 
     @cached_property
     def train_data(self) -> SegmentationDataset:
@@ -114,8 +130,15 @@ class Run:
         return self.scored_census
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
-        workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
-        return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
+        cache = self.base / folder
+        # Starting workers takes longer than counting fewer masks here; and of those who share, one counts for all.
+        where = replace(self.execution, share=None) if len(data.ids) >= MANY_MASKS else Execution(workers=1)
+        executor = executor_of(where, self.base, torch.device("cpu"))
+        count = counting_by(executor, partial(self.logged, "census"))
+        sharing = self.execution.share is not None or self.shared is not None
+        # What is counted already many may read at once.
+        with nullcontext() if sharing and is_counted(data, cache) else self.alone(folder):
+            return take_census(data, cache, count=count, skip_bad=skip_bad, progress=self.progress)
 
 
 def _plain(split: str) -> str:
@@ -129,9 +152,14 @@ def set_folder(run: Run, name: str) -> Path:
 
 
 def open_run(
-    config: RunConfig, folder: Path, device: torch.device, progress: Progress = SILENT, shared: Path | None = None
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    progress: Progress = SILENT,
+    shared: Path | None = None,
+    execution: Execution = THIS_MACHINE,
 ) -> Run:
-    """Begins a run in `folder`, or resumes the existing one; `shared` as in Run.
+    """Begins a run in `folder`, or resumes the existing one; `shared` and `execution` as in Run.
 
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.
@@ -148,7 +176,7 @@ def open_run(
             )
         progress.say(f"{folder}: an existing run is resumed")
     write_json(path, config.model_dump(mode="json"))
-    return Run(config, folder, device, progress, shared)
+    return Run(config, folder, device, progress, shared, execution)
 
 
 def read_config(folder: Path, trusted_kind: str | None = None) -> RunConfig:

@@ -15,7 +15,7 @@ from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import num_threads
 from d3s2.data import open_split, published_split
 from d3s2.evaluation import THREADS, ArchitectureSettings, parse_set
-from d3s2.execution import num_workers, places_for
+from d3s2.execution import workers_for
 from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
 from d3s2.model_cards import MODEL_CARDS
 from d3s2.nets import ARCHITECTURES, Architecture
@@ -227,12 +227,11 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
         count += len(labels) * chosen_from
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
     together = settings.devices_per_student
-    places = places_for(device, together)
+    workers = workers_for(settings.workers, device, together)
     if together > 1:
         amount += f" on {together} devices"
     entry: Architecture = ARCHITECTURES.load(architecture.name)
     if entry.tflop is None:
-        workers = num_workers(settings.workers, places)
         part = train.model_copy(update={"batch": train.batch // together})
         step_s = with_threads(unet_step_s(part, config.data.size, sizes.num_classes, device), THREADS, device)
         return Step("evaluate", amount, count * train.iterations * step_s / workers)

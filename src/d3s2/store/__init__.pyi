@@ -1,10 +1,13 @@
 from .exporting import export as export
+from .hub_upload import publish as publish
 from .items import MANIFEST as MANIFEST
 from .items import ItemFacts as ItemFacts
 from .items import item_id_for as item_id_for
 from .items import noise_seed as noise_seed
+from .joining import join_set as join_set
+from .joining import keep_provenance as keep_provenance
 from .manifest import read_manifest as read_manifest
-from .publishing import publish as publish
+from .publishing import Destination as Destination
 from .reader import DistilledSet as DistilledSet
 from .verification import Verification as Verification
 from .verification import verify as verify

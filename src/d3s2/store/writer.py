@@ -84,6 +84,14 @@ class SetWriter:
         """Ids of the items that are whole: every file there, with the digest of its record."""
         return {item_id for item_id, item in self._records().items() if self._intact(item)}
 
+    def has(self, item_id: str) -> bool:
+        """Whether the item was whole once; a look at one file, where `done` reads them all."""
+        return self.finished or self._record(item_id).exists()
+
+    def forget(self, item_id: str) -> None:
+        """Drops the record of an item of an unfinished set, so that it is made again."""
+        self._record(item_id).unlink(missing_ok=True)
+
     def write(
         self,
         item_id: str,
@@ -109,7 +117,7 @@ class SetWriter:
         check_item_id(item_id)
         self._check_pair(item_id, image, label)
         if self.finished:
-            self._unfinish()
+            self.reopen()
         image_file, image_sha256 = self._store(f"{IMAGES}/{item_id}.png", png_bytes(image))
         label_file, label_sha256 = self._store(f"{LABELS}/{item_id}.png", png_bytes(label))
         soft_file, soft_sha256 = None, None
@@ -212,7 +220,7 @@ class SetWriter:
             for leftover in self.folder.glob(f".{name}.*.d3s2.part"):
                 leftover.unlink()
 
-    def _unfinish(self) -> None:
+    def reopen(self) -> None:
         """Opens a finished set again, to make an item anew; the manifest goes when the records are back."""
         for item in read_items(self.folder / ITEMS):
             self._put(self._record(item.item_id), json_bytes(asdict(item)))

@@ -1,7 +1,10 @@
 from .bank import FeatureBank as FeatureBank
-from .bank import gather_bank as gather_bank
+from .bank import gather_part as gather_part
 from .bank import load_bank as load_bank
+from .bank import load_part as load_part
+from .bank import merged_bank as merged_bank
 from .bank import save_bank as save_bank
+from .bank import save_part as save_part
 from .class_losses import without_doubtful as without_doubtful
 from .energies import agreement as agreement
 from .energies import energies_of as energies_of

@@ -12,6 +12,7 @@ Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for com
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -28,6 +29,8 @@ from d3s2.teacher.class_losses import LossSums
 from d3s2.teacher.losses import class_shares
 
 KINDS = ("mean", "std", "weight")
+PART_KINDS = {"weight": 1, "mean": 2, "m2": 2}  # fields of RunningStatistics -> axes
+PART_LOSSES = ("total", "pixels")
 LOSSES = "losses"  # key of the mean losses beside '<kind>/<layer>' of the features
 
 
@@ -99,26 +102,86 @@ def statistics_of(
     return RunningStatistics(weight, torch.where(weight[:, None] > 0, mean, 0.0), m2.clamp(min=0.0))
 
 
+@dataclass(frozen=True)
+class BankPart:
+    """What the teacher makes of some batches of the real data.
+
+    Args:
+        running: by layer.
+        losses: of the pixels.
+    """
+
+    running: Mapping[str, RunningStatistics]
+    losses: LossSums
+
+    def merge(self, other: "BankPart") -> "BankPart":
+        """Both together; merging in another order gives other last digits."""
+        running = {layer: found.merge(other.running[layer]) for layer, found in self.running.items()}
+        return BankPart(running, self.losses.merge(other.losses))
+
+
+def gather_part(
+    teacher: Segmenter,
+    batches: Iterable[tuple[Float[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]],
+    layers: Sequence[str],
+) -> BankPart:
+    """One streaming pass over some of the real data; raises ModelError for a layer that the teacher does not have."""
+    found: BankPart | None = None
+    for images, masks in batches:
+        with torch.no_grad():
+            seen = teacher(images)
+        missing = [layer for layer in layers if layer not in seen.features]
+        if missing:
+            raise ModelError(f"The teacher has no layer '{missing[0]}': it has {', '.join(seen.features)}.")
+        running = {layer: statistics_of(seen.features[layer], masks, teacher.num_classes) for layer in layers}
+        here = BankPart(running, LossSums.empty(teacher.num_classes).seen(seen.scores, masks))
+        found = here if found is None else found.merge(here)
+    assert found is not None, "no batch"
+    return found
+
+
+def merged_bank(parts: Iterable[BankPart], provenance: Mapping[str, str]) -> FeatureBank:
+    """The bank of all parts, merged in this order."""
+    whole = reduce(BankPart.merge, parts)
+    return _frozen(whole.running, whole.losses, provenance)
+
+
 def gather_bank(
     teacher: Segmenter,
     batches: Iterable[tuple[Float[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]],
     layers: Sequence[str],
     provenance: Mapping[str, str],
 ) -> FeatureBank:
-    """One streaming pass over the real data; raises ModelError for a layer that the teacher does not have."""
-    running: dict[str, RunningStatistics] = {}
-    losses = LossSums.empty(teacher.num_classes)
-    for images, masks in batches:
-        with torch.no_grad():
-            seen = teacher(images)
-        features, losses = seen.features, losses.seen(seen.scores, masks)
-        missing = [layer for layer in layers if layer not in features]
-        if missing:
-            raise ModelError(f"The teacher has no layer '{missing[0]}': it has {', '.join(features)}.")
-        for layer in layers:
-            here = statistics_of(features[layer], masks, teacher.num_classes)
-            running[layer] = running[layer].merge(here) if layer in running else here
-    return _frozen(running, losses, provenance)
+    """The bank in one pass; raises ModelError for a layer that the teacher does not have."""
+    return merged_bank([gather_part(teacher, batches, layers)], provenance)
+
+
+def save_part(part: BankPart, path: Path) -> None:
+    """Writes a part, in float64, for the process that merges them."""
+    tensors = {
+        f"{kind}/{layer}": getattr(found, kind).contiguous()
+        for layer, found in part.running.items()
+        for kind in PART_KINDS
+    }
+    sums = {f"{LOSSES}/{kind}": getattr(part.losses, kind) for kind in PART_LOSSES}
+    write_bytes(path, tensors_bytes(tensors | sums, {}))
+
+
+def load_part(path: Path) -> BankPart:
+    """Reads a part; raises ModelError where it is missing or damaged."""
+    tensors, _ = read_tensors(path, "a part of a feature bank", MAKE_AGAIN, ModelError)
+    layers = [key.partition("/")[2] for key in tensors if key.startswith("mean/")]
+    try:
+        found = {
+            layer: RunningStatistics(
+                *(require(tensors, f"{kind}/{layer}", torch.float64, rank) for kind, rank in PART_KINDS.items())
+            )
+            for layer in layers
+        }
+        losses = LossSums(*(require(tensors, f"{LOSSES}/{kind}", torch.float64, 1) for kind in PART_LOSSES))
+    except ValueError as problem:
+        raise ModelError(f"{path}: is a damaged part of a feature bank ({problem}); {MAKE_AGAIN}.") from None
+    return BankPart(found, losses)
 
 
 def save_bank(bank: FeatureBank, path: Path) -> None:

@@ -45,6 +45,10 @@ class LossSums:
         pixels = torch.bincount(classes, minlength=IGNORE + 1)[: len(self.total)]
         return LossSums(self.total + total, self.pixels + pixels)
 
+    def merge(self, other: "LossSums") -> "LossSums":
+        """These and those of other batches."""
+        return LossSums(self.total + other.total, self.pixels + other.pixels)
+
     def means(self) -> Float[Tensor, " c"]:
         """m above; NaN for a class without a pixel."""
         return (self.total / self.pixels).float()

@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, digests, and one process a folder."""
+"""Files that appear complete or not at all, and digests."""
 
 import errno
 import hashlib
@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from d3s2.base.errors import D3S2Error, StoreError
 from d3s2.base.formats.json_text import MAKE_AGAIN, parse_json
 
-LOCK_NAME = ".d3s2.lock"
 MAX_BYTES = 1 << 30
 """The largest file that is read whole, unless its reader says otherwise."""
 MAX_TEXT_BYTES = 64 << 20
@@ -64,11 +61,11 @@ def writing_files(folder: Path, last: str) -> Iterator[Path]:
 def _scratch(last: Path, named: Path) -> Iterator[Path]:
     """A folder of its own even for a single file: safetensors writes a file of another name beside the one it makes."""
     scratch = _part_of(last)
-    with _named(named):
+    with naming(named):
         scratch.mkdir(parents=True)
         mode = scratch.stat().st_mode & 0o666  # what the umask leaves of a file's; safetensors does not ask it
     try:
-        with _named(named):
+        with naming(named):
             yield scratch
             paths = [Path(place, name) for place, _, names in os.walk(scratch) for name in names]
             for path in sorted(paths, key=lambda path: (path == scratch / last.name, path)):
@@ -104,7 +101,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content` to `path`, complete or not at all; as `writing`, but without a folder for each file."""
     temporary = _part_of(path)
     try:
-        with _named(path):
+        with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as stream:
                 stream.write(content)
@@ -196,50 +193,25 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process, swept of what was left half-written.
-
-    Raises:
-        StoreError: another process holds it, or it cannot be written.
-    """
-    with _named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_NAME, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise StoreError(
-            f"{folder}: another d3s2 process is at work in this folder; wait for it, or give another --out."
-        ) from None
-    except OSError as error:
-        raise StoreError(_why(folder, error)) from None
-    try:
-        sweep_parts(folder)
-        yield
-    finally:
-        lock.release()
-
-
 def _part_of(path: Path) -> Path:
     start = path.name.encode()[:200].decode(errors="ignore")  # a file system has room for 255 bytes
     return path.with_name(f".{start}.{secrets.token_hex(4)}.d3s2.part")
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turns an error of the disk into a StoreError about `path`, whichever library met it."""
     try:
         yield
     except D3S2Error:
         raise
     except OSError as error:
-        raise StoreError(_why(path, error)) from None
+        raise StoreError(write_problem(path, error)) from None
     except Exception as foreign:
         behind = _disk_error(foreign)
         if behind is None:
             raise
-        raise StoreError(_why(path, behind)) from None
+        raise StoreError(write_problem(path, behind)) from None
 
 
 def _disk_error(foreign: BaseException) -> OSError | None:
@@ -255,7 +227,8 @@ def _disk_error(foreign: BaseException) -> OSError | None:
     return None
 
 
-def _why(path: Path, error: OSError) -> str:
+def write_problem(path: Path, error: OSError) -> str:
+    """A sentence on why `path` cannot be written."""
     if error.errno in FULL:
         return f"{path}: {FULL[error.errno]} and run the same call again, it resumes from what is already there."
     return f"{path}: cannot be written ({error.strerror or error}); check the folder and its permissions."

@@ -1,24 +1,23 @@
 """The census: every mask is read once, its classes are counted, and the counts are kept beside the run."""
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from d3s2.base.errors import DataError, WorkError
+from d3s2.base.errors import DataError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Count, read_record
-from d3s2.base.machine.workers import ending, spawned_pool
 from d3s2.base.progress import SILENT, Progress, Task
-from d3s2.data.census.cache import CensusCache, assemble, space_tag, uncounted
+from d3s2.data.census.cache import CENSUS_FILE, CensusCache, assemble, space_tag, uncounted
 from d3s2.data.census.counts import MaskCensus, MaskCount, count_item
-from d3s2.data.dataset import FileDataset, ResizedDataset, SegmentationDataset
+from d3s2.data.dataset import SegmentationDataset
 
 BAD_FILE = "bad_masks.json"
 MASKS_PER_TASK = 64
+Counted = tuple[Sequence[str], list[MaskCount | str]]
+"""Ids, and for each the count, or a sentence on why the mask cannot be used."""
+
+Counter = Callable[[SegmentationDataset, Sequence[Sequence[str]]], Iterator[Counted]]
 MASKS_PER_PART = 2048
 
 
@@ -26,7 +25,7 @@ def take_census(
     dataset: SegmentationDataset,
     cache: Path,
     *,
-    workers: int = 0,
+    count: Counter | None = None,
     skip_bad: bool = False,
     max_reported: int = 20,
     progress: Progress = SILENT,
@@ -36,7 +35,7 @@ def take_census(
     Args:
         dataset: what to count.
         cache: the folder that keeps the counts; one data set a folder and one process at a time.
-        workers: processes that read masks; 0 or 1 reads in this process.
+        count: counts some masks at a time, in any order; None counts them in this process.
         skip_bad: leave masks out that cannot be used, and name them in `bad_masks.json`. Default: they are an error.
         max_reported: how many bad masks the error names; `bad_masks.json` names all.
         progress: where the work is told.
@@ -50,7 +49,7 @@ def take_census(
     missing = uncounted(kept, stamps)
 
     with progress.task(f"census of {dataset.name}", len(dataset.ids), done=len(stamps) - len(missing)) as task:
-        bad |= _count(dataset, missing, stamps, kept, workers, task)
+        bad |= _count(dataset, missing, stamps, kept, count or count_here, task)
     _report(dataset, bad, cache, skip_bad, max_reported, progress)
 
     census = assemble(dataset, kept, {item_id: stamp for item_id, stamp in stamps.items() if item_id not in bad})
@@ -59,6 +58,15 @@ def take_census(
         they = "class has" if len(absent) == 1 else "classes have"
         progress.say(f"{dataset.name}: {len(absent)} {they} not a single pixel: {', '.join(absent)}.")
     return census
+
+
+def is_counted(dataset: SegmentationDataset, cache: Path) -> bool:
+    """Whether every mask, as it is now, is in the one file of a complete census; then nothing is written any more."""
+    kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
+    if [path.name for path in kept.paths()] != [CENSUS_FILE]:
+        return False
+    stamps, bad = _stamps(dataset)
+    return not bad and not uncounted(kept, stamps)
 
 
 def _stamps(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:
@@ -77,19 +85,20 @@ def _count(
     ids: Sequence[str],
     stamps: dict[str, str],
     cache: CensusCache,
-    workers: int,
+    count: Counter,
     task: Task,
 ) -> dict[str, str]:
     """Counts the masks called `ids` into the cache; returns a sentence for each that cannot be used."""
     bad: dict[str, str] = {}
+    chunks = [ids[start : start + MASKS_PER_TASK] for start in range(0, len(ids), MASKS_PER_TASK)]
     rows: list[tuple[str, str, MaskCount]] = []
     try:
-        for some, counts in _counted(dataset, ids, workers):
-            for item_id, count in zip(some, counts, strict=True):
-                if isinstance(count, str):
-                    bad[item_id] = count
+        for some, counts in count(dataset, chunks):
+            for item_id, found in zip(some, counts, strict=True):
+                if isinstance(found, str):
+                    bad[item_id] = found
                 else:
-                    rows.append((item_id, stamps[item_id], count))
+                    rows.append((item_id, stamps[item_id], found))
             if len(rows) >= MASKS_PER_PART:
                 cache.write_part(rows)
                 rows.clear()
@@ -101,37 +110,9 @@ def _count(
     return bad
 
 
-def _counted(
-    dataset: SegmentationDataset, ids: Sequence[str], workers: int
-) -> Iterator[tuple[Sequence[str], list[MaskCount | str]]]:
-    """The counts of some ids at a time, in order; workers run a few tasks ahead, never all of them."""
-    tasks = (ids[start : start + MASKS_PER_TASK] for start in range(0, len(ids), MASKS_PER_TASK))
-    if workers <= 1 or len(ids) <= MASKS_PER_TASK:
-        for some in tasks:
-            yield some, count_items(dataset, some)
-        return
-    pending: deque[tuple[Sequence[str], Future[list[MaskCount | str]]]] = deque()
-    with _processes(dataset.name, workers) as pool:
-        for some in tasks:
-            pending.append((some, pool.submit(ending, count_items, narrowed(dataset, some), some)))
-            if len(pending) > 3 * workers:
-                some_done, future = pending.popleft()
-                yield some_done, future.result()
-        while pending:
-            some_done, future = pending.popleft()
-            yield some_done, future.result()
-
-
-@contextmanager
-def _processes(name: str, workers: int) -> Iterator[ProcessPoolExecutor]:
-    try:
-        with spawned_pool(workers) as pool:
-            yield pool
-    except BrokenProcessPool:
-        raise WorkError(
-            f"{name}: a process that counted masks was ended from outside (out of memory?); run the same call again "
-            "with fewer workers, it resumes from what is already counted."
-        ) from None
+def count_here(dataset: SegmentationDataset, chunks: Sequence[Sequence[str]]) -> Iterator[Counted]:
+    """The counts of some ids at a time, in this process."""
+    return ((some, count_items(dataset, some)) for some in chunks)
 
 
 def count_items(dataset: SegmentationDataset, ids: Sequence[str]) -> list[MaskCount | str]:
@@ -143,15 +124,6 @@ def count_items(dataset: SegmentationDataset, ids: Sequence[str]) -> list[MaskCo
         except DataError as error:
             counts.append(str(error))
     return counts
-
-
-def narrowed(dataset: SegmentationDataset, ids: Sequence[str]) -> SegmentationDataset:
-    """The data set as far as `ids` need it, so that little is sent to a process."""
-    if isinstance(dataset, FileDataset):
-        return replace(dataset, entries=tuple(dataset.entry(item_id) for item_id in ids))
-    if isinstance(dataset, ResizedDataset):
-        return replace(dataset, source=narrowed(dataset.source, ids))
-    return dataset
 
 
 def _report(

@@ -1,4 +1,4 @@
-from .look import look as look
+from .looking import look as look
 from .picture import picture_of_pairs as picture_of_pairs
 from .records import Findings as Findings
 from .write import data_set_file as data_set_file

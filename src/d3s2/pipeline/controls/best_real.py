@@ -6,11 +6,11 @@ from statistics import fmean
 
 from d3s2.base.errors import WorkError
 from d3s2.base.formats.files import write_json
-from d3s2.evaluation import Sets, row_of, student_jobs, train_students
-from d3s2.execution import num_workers, places_for
+from d3s2.evaluation import Sets
 from d3s2.metrics import MIOU, metric_named, rarest_classes
-from d3s2.pipeline.controls.validation import on_validation, scored_split
+from d3s2.pipeline.controls.validation import on_validation
 from d3s2.pipeline.run import Run
+from d3s2.pipeline.work.students import student_rows
 from d3s2.results.controls import RealChoice
 from d3s2.set_names import SOFT_END
 
@@ -38,17 +38,14 @@ def choose_best_real(run: Run, sets: Sets, folder: Path, *, soft: bool) -> RealC
         "architectures": config.architectures[:1],
         "score_every": 0,
     }
-    asked, places = config.model_copy(update=update), places_for(run.device, config.devices_per_student)
-    test = scored_split(held)
-    jobs = list(student_jobs(asked, held.config.data, sets, test, folder=folder, judge=run.models, device=run.device))
+    asked = config.model_copy(update=update)
     run.progress.say(f"best-real: {len(how.candidates)} ways to choose real pairs, scored on {held.test_data.name}")
-    records = train_students(jobs, places, num_workers(asked.workers, places), run.progress)
     metrics, tail = {MIOU: metric_named(MIOU)}, rarest_classes(run.census.images_per_class)
     scores: dict[str, list[float]] = {name: [] for name in how.candidates}
-    for record in records:
-        miou = row_of(record, tail, metrics).scores[MIOU]
+    for row in student_rows(held, sets, asked, metrics, tail, folder=folder, judge=run.models):
+        miou = row.scores[MIOU]
         if miou is not None:
-            scores[record.set_name.removesuffix(end)].append(miou)
+            scores[row.set_name.removesuffix(end)].append(miou)
     known = {name: values for name, values in scores.items() if values}
     if not known:
         raise WorkError(f"{held.test_data.name}: not a single pixel was scored, so that no real subset is the best.")

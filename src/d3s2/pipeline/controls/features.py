@@ -13,7 +13,8 @@ from d3s2.base.machine.determinism import reproducible
 from d3s2.base.pixels import to_unit
 from d3s2.data import in_order, open_pairs
 from d3s2.nets import GRID, pooled_features
-from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
+from d3s2.pipeline.fitting.fit import teacher_digest
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
 
 BATCH = 16

@@ -11,7 +11,8 @@ from d3s2.base.machine.determinism import reproducible
 from d3s2.base.pixels import to_unit
 from d3s2.data import in_order, open_pairs
 from d3s2.nets import Segmenter
-from d3s2.pipeline.fitting.fit import fit_teacher, teacher_digest
+from d3s2.pipeline.fitting.fit import teacher_digest
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
 from d3s2.store.soft import soft_path, write_soft
 from d3s2.synthesis import sampled_together, soft_labels

@@ -1,31 +1,20 @@
 """Stage fit: the teacher, the feature bank, and the generator; loaded where they are there, fitted where not."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from d3s2.base.formats.files import sha256_text
-from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import is_first_process
-from d3s2.base.pixels import to_unit
-from d3s2.base.progress import track
-from d3s2.base.seeds import seed_for
-from d3s2.data import PairSource, in_order
 from d3s2.generator import GENERATORS, GeneratorKind, LayoutToImage
 from d3s2.hub import commit_of, resolve_source, sha256_weights
-from d3s2.nets import Segmenter, default_layers, load_segmenter, new_segmenter, save_segmenter
+from d3s2.nets import Segmenter, default_layers
+from d3s2.pipeline.fitting.bank import gather
 from d3s2.pipeline.fitting.generator import make_generator
-from d3s2.pipeline.fitting.record import is_fitted, write_fitted
+from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
-from d3s2.student import precision_name, precision_of, train
-from d3s2.teacher import FeatureBank, gather_bank, load_bank, save_bank
-
-BANK_BATCH = 16
-CHECKPOINT = "checkpoint.pt"
+from d3s2.teacher import FeatureBank, load_bank
 
 
 @dataclass(frozen=True)
@@ -57,48 +46,6 @@ def _fits_together(run: Run) -> bool:
     return run.config.generator.is_fitted_here and kind.many_processes
 
 
-def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
-    """The teacher: loaded from its source, or a compact U-Net trained on the training split."""
-    config, names = run.config.teacher, run.train_data.space.names
-    if config.source is not None:
-        return _loaded_teacher(run, resolve_source(config.source))
-    folder = run.models / "teacher"
-    if not is_fitted(run, folder):
-        net = new_segmenter(
-            "compact-unet", len(names), seed=seed_for(run.config.seed, "teacher"), width=config.train.width
-        )
-        wall_s = train(
-            net,
-            run.train_pairs,
-            config.train,
-            seed=seed_for(run.config.seed, "teacher"),
-            device=run.device,
-            autocast=precision_of(config.train, run.device),
-            checkpoint=folder / CHECKPOINT,
-            progress=run.progress,
-            label="fit teacher",
-        )
-        save_segmenter(net, folder, names, half=half)
-        precision = precision_name(config.train, run.device)
-        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"), precision=precision)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    return _loaded_teacher(run, folder)
-
-
-def _loaded_teacher(run: Run, source: str | Path) -> Segmenter:
-    config = run.config.teacher
-    return load_segmenter(
-        source,
-        run.train_data.space.names,
-        device=run.device,
-        layers=config.layers,
-        label_map=config.label_map,
-        size_px=config.size_px,
-        allow_pickle=config.allow_pickle,
-        revision=config.revision,
-    )
-
-
 def teacher_record(run: Run, bank: FeatureBank) -> dict[str, Any]:
     """What a manifest keeps of the teacher that a bank was made with."""
     config = run.config.teacher
@@ -123,11 +70,7 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
     # Variants of one run share the folder, and may match other layers.
     path = run.models / f"bank-{sha256_text(str(provenance))[:12]}.safetensors"
     if not path.exists():
-        batches = _unit_batches(run.train_pairs, run.device)
-        count = -(-len(run.train_pairs) // BANK_BATCH)
-        tracked = track(run.progress, "feature bank", batches, count)
-        with reproducible(run.device):  # the bank steers every image
-            save_bank(gather_bank(teacher, tracked, layers, provenance), path)
+        gather(run, teacher, layers, provenance, path)
     return load_bank(path, provenance).to(run.device)
 
 
@@ -140,8 +83,3 @@ def _reading(teacher: Segmenter) -> str:
     """How images go into the teacher and which of its labels are the classes: files beside the weights say so."""
     parts = [getattr(teacher, name, None) for name in ("preprocessing", "resize", "groups")]
     return sha256_text(str(parts))
-
-
-def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in pairs.batches(in_order(len(pairs), BANK_BATCH)):
-        yield to_unit(batch.images).to(device), batch.masks.to(device)

@@ -39,12 +39,13 @@ def _fitted(
     if kind.fit is None or kind.fitted is None:
         raise UsageError(f"A generator of kind '{settings.kind}' cannot be fitted here; name the model to load.")
     loading = kind.fitted(settings, folder)
-    if not is_fitted(run, folder):
-        fitted = kind.fit(settings, _task(run, folder, half))
-        if not together or PartialState().is_main_process:
-            write_fitted(run, folder, fitted.wall_s, settings.model_dump(mode="json"), **fitted.record)
-        if together:
-            PartialState().wait_for_everyone()
+    with nullcontext() if together or is_fitted(run, folder) else run.alone("fit generator"):
+        if not is_fitted(run, folder):
+            fitted = kind.fit(settings, _task(run, folder, half))
+            if not together or PartialState().is_main_process:
+                write_fitted(run, folder, fitted.wall_s, settings.model_dump(mode="json"), **fitted.record)
+            if together:
+                PartialState().wait_for_everyone()
     return loading
 
 

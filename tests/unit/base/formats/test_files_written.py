@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.checkpoint import Checkpoint
-from d3s2.base.formats.files import locked, sweep_parts, write_bytes, writing, writing_files
+from d3s2.base.formats.files import sweep_parts, write_bytes, writing, writing_files
+from d3s2.base.formats.locks import locked
 from d3s2.generator.compact.network import new_generator, save_generator
 
 LARGE = {"a": torch.zeros(700_000)}

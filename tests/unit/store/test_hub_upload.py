@@ -12,7 +12,7 @@ from tiny_run import call
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.store.exporting import export
 from d3s2.store.exports import hf_parquet
-from d3s2.store.publishing import publish
+from d3s2.store.hub_upload import publish
 from d3s2.store.reader import DistilledSet
 
 
