@@ -23,7 +23,7 @@ from d3s2.hub.cards import MODEL_CARDS
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.nets.fresh import Architecture
 from d3s2.pipeline.config import RunConfig
-from d3s2.planning.flops import basis, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
+from d3s2.planning.flops import basis, fit_s_on, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
 from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
 from d3s2.selection.select import masks_for_ratio
 from d3s2.store.soft import cell_px_for
@@ -151,7 +151,8 @@ def _sizes(config: RunConfig) -> _Sizes:
 
 def _sources(config: RunConfig, parts: Sequence[str]) -> set[str]:
     """Ids and folders of models that the run reads."""
-    named = [config.teacher.source, *config.generator.named_sources]
+    fitted_on = config.teacher.architecture.backbone if config.teacher.source is None else None
+    named = [config.teacher.source, fitted_on, *config.generator.named_sources]
     if "evaluate" in parts:
         named += [architecture.backbone for architecture in config.evaluate.architectures]
     return {source for source in named if source}
@@ -180,10 +181,7 @@ def _fit_trial(config: RunConfig, device: torch.device, sizes: _Sizes) -> FitTri
 def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: FitTrial | None) -> list[Step]:
     steps = []
     if config.teacher.source is None:
-        train = config.teacher.train
-        amount = f"compact U-Net, {train.iterations:,} iterations of {train.batch}"
-        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
-        steps.append(Step("fit teacher", amount, train.iterations * step_s))
+        steps.append(_fit_teacher_step(config, device, sizes))
     else:
         steps.append(Step("load teacher", config.teacher.source))
     seen = teacher_tflop(config)
@@ -193,12 +191,25 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: Fi
     if not generator.is_fitted_here:
         steps.append(Step("load generator", generator.summary))
     elif trial is None:
-        steps.append(Step("fit generator", generator.fit_summary))
+        fit_s = fit_s_on(config, gpu_of(device))
+        steps.append(Step("fit generator", generator.fit_summary, fit_s, fit_s is not None))
     else:
         amount = f"{trial.num_weights / 1e6:.1f} M weights, {generator.fit_summary}"
         step_s = with_threads(step_seconds(trial.step, device), num_threads(), device)
         steps.append(Step("fit generator", amount, generator.num_fit_steps * step_s))
     return steps
+
+
+def _fit_teacher_step(config: RunConfig, device: torch.device, sizes: _Sizes) -> Step:
+    chosen = config.teacher.architecture
+    train, entry = chosen.protocol(config.teacher.train), ARCHITECTURES.load(chosen.name)
+    amount = f"{chosen.student}, {train.iterations:,} iterations of {train.batch}"
+    if entry.tflop is None:
+        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
+        return Step("fit teacher", amount, train.iterations * step_s)
+    passes = 3 * train.iterations * train.batch
+    work = passes * entry.tflop * pixel_share(config.data.size)
+    return Step("fit teacher", amount, seconds_on(gpu_of(device), "segmentation", work), on_gpu=True)
 
 
 def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int) -> Step:

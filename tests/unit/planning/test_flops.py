@@ -11,7 +11,7 @@ from d3s2.generator.stable_diffusion.controlnet_kind import CONTROLNET_TFLOP
 from d3s2.generator.stable_diffusion.cost import TINY_DECODER_TFLOP, UNET_TFLOP
 from d3s2.hub.cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
-from d3s2.planning.flops import GPUS, image_s, seconds_on
+from d3s2.planning.flops import GPUS, image_s, seconds_on, teacher_tflop
 from d3s2.recipes import load_run
 
 
@@ -21,12 +21,27 @@ def counted_tflop(forward: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e12
 
 
-@pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t"])
+@pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t", "linear-dinov3-vit-s"])
 def test_architectures_are_counted_on_their_shapes(name: str) -> None:
     with torch.device("meta"):
         net = ARCHITECTURES.load(name).new(150, 16, 0).eval()
         found = counted_tflop(lambda: net(torch.zeros(1, 3, 512, 512)).scores)
     assert found == pytest.approx(ARCHITECTURES.load(name).tflop, abs=6e-4)
+
+
+def test_eomt_is_counted_on_its_shape() -> None:
+    with torch.device("meta"):
+        net = ARCHITECTURES.load("eomt-dinov3-s").new(150, 16, 0).eval()
+    net.network.attn_mask_probs = torch.ones(3)  # it asks for their values
+    found = counted_tflop(lambda: net.network(torch.zeros(1, 3, 512, 512, device="meta")))
+    assert found == pytest.approx(ARCHITECTURES.load("eomt-dinov3-s").tflop, abs=6e-4)
+
+
+@pytest.mark.parametrize(("size", "num_windows"), [((512, 512), 1), ((256, 512), 2), ((500, 1300), 3)])
+def test_a_judge_of_one_size_is_counted_by_the_squares_that_it_sees(size: tuple[int, int], num_windows: int) -> None:
+    judge = "tue-mps/ade20k_semantic_eomt_large_512"
+    config = load_run("ade20k", [f"teacher.source={judge}", f"data.size={list(size)}"])
+    assert teacher_tflop(config) == pytest.approx(num_windows * cards_for("segmentation")[judge].tflop)
 
 
 def test_stable_diffusion_is_counted_on_its_shapes() -> None:

@@ -14,12 +14,14 @@ from d3s2.base.machine.runtime import is_first_process
 from d3s2.base.progress import track
 from d3s2.base.seeds import seed_for
 from d3s2.data.pairs import PairSource, in_order, to_unit
+from d3s2.evaluation.settings import ArchitectureSettings
 from d3s2.generator.kinds import GENERATORS
 from d3s2.generator.layout_to_image import GeneratorKind, LayoutToImage
 from d3s2.hub.revisions import commit_of
 from d3s2.hub.shipped import resolve_source
 from d3s2.hub.weights import sha256_weights
 from d3s2.nets.fresh import new_segmenter
+from d3s2.nets.labels import LabelMap
 from d3s2.nets.loading import default_layers, load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
 from d3s2.pipeline.fitting.generator import make_generator
@@ -62,29 +64,38 @@ def _fits_together(run: Run) -> bool:
 
 
 def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
-    """The teacher: loaded from its source, or a compact U-Net trained on the training split."""
+    """The teacher: loaded from its source, or a network trained on the training split."""
     config, names = run.config.teacher, run.train_data.space.names
     if config.source is not None:
         return _loaded_teacher(run, resolve_source(config.source))
     folder = run.models / "teacher"
     if not is_fitted(run, folder):
+        seed, chosen = seed_for(run.config.seed, "teacher"), config.architecture
+        protocol = chosen.protocol(config.train)
         net = new_segmenter(
-            "compact-unet", len(names), seed=seed_for(run.config.seed, "teacher"), width=config.train.width
+            chosen.name,
+            len(names),
+            seed=seed,
+            width=protocol.width,
+            backbone=chosen.backbone,
+            revision=chosen.backbone_revision,
         )
         wall_s = train(
             net,
             run.train_pairs,
-            config.train,
-            seed=seed_for(run.config.seed, "teacher"),
+            protocol,
+            seed=seed,
             device=run.device,
-            autocast=precision_of(config.train, run.device),
+            autocast=precision_of(protocol, run.device),
             checkpoint=folder / CHECKPOINT,
             progress=run.progress,
             label="fit teacher",
         )
         save_segmenter(net, folder, names, half=half)
-        precision = precision_name(config.train, run.device)
-        write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"), precision=precision)
+        more: dict[str, Any] = {"precision": precision_name(protocol, run.device)}
+        if chosen != ArchitectureSettings(name="compact-unet"):
+            more["architecture"] = chosen.model_dump(mode="json", exclude_none=True)
+        write_fitted(run, folder, wall_s, protocol.model_dump(mode="json"), **more)
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return _loaded_teacher(run, folder)
 
@@ -119,7 +130,7 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
         "data": run.data_digest,
         "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
         "reading": _reading(teacher),
-        "label map": "none" if config.label_map is None else sha256_text(str(sorted(config.label_map.items()))),
+        "label map": _label_map(config.label_map),
         "layers": ",".join(layers),
         "size": "x".join(map(str, run.config.data.size)),
         "size seen": str(config.size_px or "the same"),
@@ -144,6 +155,12 @@ def _reading(teacher: Segmenter) -> str:
     """How images go into the teacher and which of its labels are the classes: files beside the weights say so."""
     parts = [getattr(teacher, name, None) for name in ("preprocessing", "resize", "groups")]
     return sha256_text(str(parts))
+
+
+def _label_map(given: LabelMap | None) -> str:
+    if given is None or isinstance(given, str):
+        return given or "none"
+    return sha256_text(str(sorted(given.items())))
 
 
 def _unit_batches(pairs: PairSource, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
