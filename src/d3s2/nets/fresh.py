@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import (
@@ -68,6 +68,19 @@ EOMT_BLOCKS = {"s": 3, "b": 3, "l": 4}
 EOMT_PX, EOMT_QUERIES = 512, 100  # as EoMT learns ADE20K
 
 
+class TrainingMemory(NamedTuple):
+    """What a plan counts memory with.
+
+    Args:
+        weights_m: millions of weights, at 150 classes.
+        held_gib: what the forward pass of one image of 512 x 512 px holds for the backward pass, in float32. Source:
+            torch.autograd.graph.saved_tensors_hooks, each storage once; of Mask2Former at 256 px, four times.
+    """
+
+    weights_m: float
+    held_gib: float
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A shape that students and teachers can be trained as.
@@ -77,10 +90,12 @@ class Architecture:
         tflop: of one forward pass at 512 x 512 px and 150 classes, two operations a multiply-add. Source:
             torch.utils.flop_counter; of UPerNet on Swin-T the paper's figure (arXiv 2103.14030), doubled. None: a plan
             tries it out.
+        memory: None where a plan does not tell.
     """
 
     new: Callable[[int, int, int], Network]
     tflop: float | None = None
+    memory: TrainingMemory | None = None
 
 
 def new_segmenter(
@@ -122,13 +137,15 @@ def _compact(num_classes: int, width: int, seed: int) -> Network:
         return CompactUNet(num_classes, width)
 
 
-def _of_transformers(name: str, build: Callable[[int], Network], tflop: float) -> Architecture:
+def _of_transformers(
+    name: str, build: Callable[[int], Network], tflop: float, weights_m: float, held_gib: float
+) -> Architecture:
     def new(num_classes: int, width: int, seed: int) -> Network:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(seed, "new-segmenter", name))
             return build(num_classes)
 
-    return Architecture(new, tflop)
+    return Architecture(new, tflop, TrainingMemory(weights_m, held_gib))
 
 
 def _segformer(shape: Mapping[str, Any]) -> Callable[[int], Network]:
@@ -239,20 +256,22 @@ def _backbone_of(net: AdaptedSegmenter) -> tuple[Any, Any, Any, Callable[[str], 
 
 
 COMPACT_UNET = Architecture(_compact)
-SEGFORMER_B0 = _of_transformers("segformer-b0", _segformer(SEGFORMERS["b0"]), 0.017)
-SEGFORMER_B1 = _of_transformers("segformer-b1", _segformer(SEGFORMERS["b1"]), 0.032)
-SEGFORMER_B2 = _of_transformers("segformer-b2", _segformer(SEGFORMERS["b2"]), 0.125)
-SEGFORMER_B3 = _of_transformers("segformer-b3", _segformer(SEGFORMERS["b3"]), 0.158)
-SEGFORMER_B4 = _of_transformers("segformer-b4", _segformer(SEGFORMERS["b4"]), 0.191)
-SEGFORMER_B5 = _of_transformers("segformer-b5", _segformer(SEGFORMERS["b5"]), 0.223)
-MASK2FORMER_SWIN_T = _of_transformers("mask2former-swin-t", _mask2former(SWINS["t"]), 0.146)
-MASK2FORMER_SWIN_S = _of_transformers("mask2former-swin-s", _mask2former(SWINS["s"]), 0.195)
-MASK2FORMER_SWIN_B = _of_transformers("mask2former-swin-b", _mask2former(SWINS["b"]), 0.298)
-UPERNET_SWIN_T = _of_transformers("upernet-swin-t", _upernet(lambda: _swin(SWINS["t"]), 384), 0.476)
-UPERNET_CONVNEXT_T = _of_transformers("upernet-convnext-t", _upernet(_convnext_tiny, 384), 0.471)
-UPERNET_DINOV3_CONVNEXT_T = _of_transformers("upernet-dinov3-convnext-t", _upernet(_dinov3_convnext_tiny, 384), 0.471)
-LINEAR_DINOV3_VIT_S = _of_transformers("linear-dinov3-vit-s", _linear(DINOV3_VITS["s"]), 0.064)
-LINEAR_DINOV3_VIT_B = _of_transformers("linear-dinov3-vit-b", _linear(DINOV3_VITS["b"]), 0.215)
-EOMT_DINOV3_S = _of_transformers("eomt-dinov3-s", _eomt(DINOV3_VITS["s"], EOMT_BLOCKS["s"]), 0.096)
-EOMT_DINOV3_B = _of_transformers("eomt-dinov3-b", _eomt(DINOV3_VITS["b"], EOMT_BLOCKS["b"]), 0.331)
-EOMT_DINOV3_L = _of_transformers("eomt-dinov3-l", _eomt(DINOV3_VITS["l"], EOMT_BLOCKS["l"]), 0.978)
+SEGFORMER_B0 = _of_transformers("segformer-b0", _segformer(SEGFORMERS["b0"]), 0.017, 3.8, 0.347)
+SEGFORMER_B1 = _of_transformers("segformer-b1", _segformer(SEGFORMERS["b1"]), 0.032, 13.7, 0.505)
+SEGFORMER_B2 = _of_transformers("segformer-b2", _segformer(SEGFORMERS["b2"]), 0.125, 27.5, 1.052)
+SEGFORMER_B3 = _of_transformers("segformer-b3", _segformer(SEGFORMERS["b3"]), 0.158, 47.3, 1.389)
+SEGFORMER_B4 = _of_transformers("segformer-b4", _segformer(SEGFORMERS["b4"]), 0.191, 64.1, 1.816)
+SEGFORMER_B5 = _of_transformers("segformer-b5", _segformer(SEGFORMERS["b5"]), 0.223, 84.7, 2.094)
+MASK2FORMER_SWIN_T = _of_transformers("mask2former-swin-t", _mask2former(SWINS["t"]), 0.146, 47.4, 1.716)
+MASK2FORMER_SWIN_S = _of_transformers("mask2former-swin-s", _mask2former(SWINS["s"]), 0.195, 68.8, 2.107)
+MASK2FORMER_SWIN_B = _of_transformers("mask2former-swin-b", _mask2former(SWINS["b"]), 0.298, 106.9, 2.902)
+UPERNET_SWIN_T = _of_transformers("upernet-swin-t", _upernet(lambda: _swin(SWINS["t"]), 384), 0.476, 59.9, 0.971)
+UPERNET_CONVNEXT_T = _of_transformers("upernet-convnext-t", _upernet(_convnext_tiny, 384), 0.471, 60.2, 0.941)
+UPERNET_DINOV3_CONVNEXT_T = _of_transformers(
+    "upernet-dinov3-convnext-t", _upernet(_dinov3_convnext_tiny, 384), 0.471, 60.2, 0.93
+)
+LINEAR_DINOV3_VIT_S = _of_transformers("linear-dinov3-vit-s", _linear(DINOV3_VITS["s"]), 0.064, 21.7, 0.61)
+LINEAR_DINOV3_VIT_B = _of_transformers("linear-dinov3-vit-b", _linear(DINOV3_VITS["b"]), 0.215, 85.8, 1.216)
+EOMT_DINOV3_S = _of_transformers("eomt-dinov3-s", _eomt(DINOV3_VITS["s"], EOMT_BLOCKS["s"]), 0.096, 23.3, 1.11)
+EOMT_DINOV3_B = _of_transformers("eomt-dinov3-b", _eomt(DINOV3_VITS["b"], EOMT_BLOCKS["b"]), 0.331, 92.4, 2.216)
+EOMT_DINOV3_L = _of_transformers("eomt-dinov3-l", _eomt(DINOV3_VITS["l"], EOMT_BLOCKS["l"]), 0.978, 314.9, 4.899)
