@@ -1,4 +1,4 @@
-"""ADE20K and COCO-Stuff in miniature: the published folders, file names and label values, a few drawn pairs."""
+"""Known data sets in miniature: the published folders, file names and label values, a few drawn pairs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from d3s2.data.known.cityscapes import RAW_IDS
 from d3s2.data.known.cocostuff import NUMBERS
 
 SIZE_PX = (72, 96)
@@ -29,6 +30,31 @@ def write_cocostuff164k(root: Path, num_train: int = 4, num_val: int = 2) -> Pat
             name = f"{9 + 16 * index:012d}"
             image, mask = root / "images" / folder / f"{name}.jpg", root / "stuffthingmaps" / folder / f"{name}.png"
             _write_pair(image, mask, index, values=[number - 1 for number in NUMBERS], unscored=255)
+    return root
+
+
+def write_cityscapes(root: Path, num_train: int = 4, num_val: int = 2) -> Path:
+    """`root` with leftImg8bit and gtFine as their archives unpack, in `_labelIds`: seven values have no class."""
+    for split, count in (("train", num_train), ("val", num_val)):
+        for index in range(count):
+            stem = f"town/town_{index:06d}_000019"
+            image = root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png"
+            mask = root / "gtFine" / split / f"{stem}_gtFine_labelIds.png"
+            _write_pair(image, mask, index, values=sorted(RAW_IDS), unscored=3)
+    return root
+
+
+def write_voc2012(root: Path, num_train: int = 4, num_val: int = 2) -> Path:
+    """`root` with VOCdevkit/VOC2012 and the augmented annotations: values 0..20, 255 on borders."""
+    base = root / "VOCdevkit" / "VOC2012"
+    lists = base / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split, masks, count in (("trainaug", "SegmentationClassAug", num_train), ("val", "SegmentationClass", num_val)):
+        names = [f"2007_{split}{index:06d}" for index in range(count)]
+        for index, name in enumerate(names):
+            image, mask = base / "JPEGImages" / f"{name}.jpg", base / masks / f"{name}.png"
+            _write_pair(image, mask, index, values=range(21), unscored=255)
+        (lists / f"{split}.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     return root
 
 

@@ -41,7 +41,7 @@ def byte_characters() -> list[str]:
 
 def write_tokenizer(folder: Path) -> int:
     """vocab.json, merges.txt and the config of a CLIP tokenizer; returns the number of tokens."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     characters = byte_characters()
     tokens = [*characters, *(f"{character}</w>" for character in characters)]
     tokens += [*(merge.replace(" ", "") for merge in MERGES), *SPECIAL]

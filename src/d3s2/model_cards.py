@@ -61,6 +61,7 @@ class ModelCard:
         palette: colours of a ControlNet's condition, a name in `PALETTES`; None where it has none.
         control_mode: number of segmentation among the conditions that a ControlNet knows; None where it knows one.
         rename: (name of the weights there, name under which diffusers looks for them), where they differ.
+        window_px: side of the only square that a network takes; None where it takes any size.
         tflop: of one forward pass at 512 x 512 px, two operations a multiply-add, counted by torch.utils.flop_counter;
             of Swin-L, ResNet-50 and UPerNet the papers' figures (arXiv 2112.01527, 2107.06278, 2103.14030), doubled and
             brought to this size. None for a backbone and for parts of generators.
@@ -76,6 +77,7 @@ class ModelCard:
     control_mode: int | None = None
     rename: tuple[str, str] | None = None
     tflop: float | None = None
+    window_px: int | None = None
 
     @property
     def download_gib(self) -> float:
@@ -94,6 +96,7 @@ META = "other: see its page (weights of Mask2Former and MaskFormer)"
 RAIL_PLUS_PLUS = "CreativeML Open RAIL++-M"
 STABILITY = "other: Stability AI Community License, free below a revenue that it names; asks for an account"
 FLUX_DEV = "other: FLUX.1 [dev] Non-Commercial License, no commercial use"
+DINOV3 = "DINOv3 License, and access on request"
 NVIDIA = "other: NVIDIA Source Code License for SegFormer, no commercial use"
 REWARD_FOLDER = "checkpoints/ade20k_reward-model-UperNet-R50/checkpoint-5000/controlnet"
 
@@ -122,8 +125,16 @@ def _tiny(model_id: str, of: str, download_mb: int = 10) -> ModelCard:
     return _part(model_id, f"a tiny autoencoder for {of}", "MIT", download_mb, TINY_FILES)
 
 
-def _network(model_id: str, part: str, licence: str, download_mb: int, tflop: float | None = None) -> ModelCard:
-    return ModelCard(model_id, part, licence, download_mb, tflop=tflop)
+def _network(
+    model_id: str,
+    part: str,
+    licence: str,
+    download_mb: int,
+    tflop: float | None = None,
+    window_px: int | None = None,
+    files: tuple[str, ...] = NETWORK_FILES,
+) -> ModelCard:
+    return ModelCard(model_id, part, licence, download_mb, files=files, tflop=tflop, window_px=window_px)
 
 
 MODEL_CARDS: dict[str, ModelCard] = {
@@ -178,6 +189,19 @@ MODEL_CARDS: dict[str, ModelCard] = {
         _network("facebook/mask2former-swin-small-ade-semantic", "Mask2Former Swin-S, ADE20K", META, 275, 0.195),
         _network("facebook/mask2former-swin-large-ade-semantic", "Mask2Former Swin-L, ADE20K", META, 862, 0.516),
         _network("facebook/maskformer-resnet50-coco-stuff", "MaskFormer ResNet-50, COCO-Stuff", META, 165, 0.106),
+        _network("tue-mps/ade20k_semantic_eomt_large_512", "EoMT-L on DINOv2, ADE20K", "MIT", 1264, 0.87, 512),
+        _network("tue-mps/eomt-dinov3-ade-semantic-large-512", "EoMT-L on DINOv3, ADE20K", DINOV3, 1260, 0.978, 512),
+        _network(
+            "shi-labs/oneformer_ade20k_swin_large",
+            "OneFormer Swin-L, ADE20K",
+            "MIT",
+            875,
+            0.524,
+            files=("*.json", "*.safetensors", "*.bin", "merges.txt"),
+        ),
+        _network(
+            "facebook/mask2former-swin-small-cityscapes-semantic", "Mask2Former Swin-S, Cityscapes", META, 275, 0.195
+        ),
         _network("nvidia/segformer-b0-finetuned-ade-512-512", "SegFormer B0, ADE20K", NVIDIA, 15, 0.017),
         _network("nvidia/segformer-b4-finetuned-ade-512-512", "SegFormer B4, ADE20K", NVIDIA, 256, 0.191),
         _network("openmmlab/upernet-swin-tiny", "UPerNet Swin-T, ADE20K", "MIT", 240, 0.476),
@@ -186,6 +210,10 @@ MODEL_CARDS: dict[str, ModelCard] = {
         _network("microsoft/swin-tiny-patch4-window7-224", "Swin-T backbone, ImageNet", "Apache-2.0", 113),
         _network("microsoft/swin-small-patch4-window7-224", "Swin-S backbone, ImageNet", "Apache-2.0", 198),
         _network("facebook/convnext-tiny-224", "ConvNeXt-T backbone, ImageNet", "Apache-2.0", 114),
+        _network("facebook/dinov3-convnext-tiny-pretrain-lvd1689m", "DINOv3 ConvNeXt-T backbone", DINOV3, 111),
+        _network("facebook/dinov3-vits16-pretrain-lvd1689m", "DINOv3 ViT-S backbone", DINOV3, 86),
+        _network("facebook/dinov3-vitb16-pretrain-lvd1689m", "DINOv3 ViT-B backbone", DINOV3, 343),
+        _network("facebook/dinov3-vitl16-pretrain-lvd1689m", "DINOv3 ViT-L backbone", DINOV3, 1213),
         _network("nvidia/mit-b0", "SegFormer B0 backbone, ImageNet", NVIDIA, 14),
     )
 }

@@ -32,6 +32,14 @@ def test_everything_that_is_missing_is_named_with_licence_size_and_the_way_to_ge
     assert "copy the folder here, and give its path instead of the id." in networks
 
 
+def test_the_models_alone(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor", "--models") == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"Parts of generators in {cache}\n")
+    assert "tue-mps/ade20k_semantic_eomt_large_512: EoMT-L on DINOv2, ADE20K; licence MIT; 1.18 GiB" in said
+    assert "Machine" not in said
+
+
 def test_one_network_in_full(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
     assert call("doctor") == 0
     assert (

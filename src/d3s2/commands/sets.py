@@ -78,6 +78,9 @@ def export_command(
 def doctor(
     dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
     root: Annotated[Path | None, typer.Option(help="Where it lies.")] = None,
+    models: Annotated[
+        bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What this machine has, which models and data are found, what is missing and how to get it."""
@@ -89,7 +92,7 @@ def doctor(
     if as_json:
         print_json(asdict(found))
     else:
-        print_text(found.as_text())
+        print_text(found.models_text() if models else found.as_text())
     if not found.sound:
         raise typer.Exit(1)
 

@@ -100,6 +100,11 @@ class LayoutToImageSettings(SourceSettings):
         return 0
 
     @property
+    def num_fit_pairs(self) -> int:
+        """Pairs that all steps of the fit see together."""
+        return 0
+
+    @property
     def fit_summary(self) -> str:
         """What a plan says of the fit, where there is one."""
         return ""

@@ -218,7 +218,9 @@ def cannot_load(source: str, part: str, reason: str) -> ModelError:
 
 
 def _from_hub(repo: str, allow_pickle: bool, revision: str | None) -> Path:
-    wanted = [*NETWORK_FILES, *(["*.bin"] if allow_pickle else [])]
+    card = MODEL_CARDS.get(repo)
+    named = NETWORK_FILES if card is None else card.files
+    wanted = [*(name for name in named if not name.endswith(PICKLED)), *(["*.bin"] if allow_pickle else [])]
     try:
         with quiet_loading():
             return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted))

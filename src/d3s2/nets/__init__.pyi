@@ -6,7 +6,6 @@ from .loading import Network as Network
 from .loading import default_layers as default_layers
 from .loading import load_segmenter as load_segmenter
 from .loading import save_segmenter as save_segmenter
-from .padding import edge_padded as edge_padded
 from .pooling import GRID as GRID
 from .pooling import deepest_layer as deepest_layer
 from .pooling import pooled_features as pooled_features

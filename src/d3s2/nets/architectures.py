@@ -22,6 +22,12 @@ ARCHITECTURES: Table[Any] = Table(
         "mask2former-swin-b": "d3s2.nets.fresh:MASK2FORMER_SWIN_B",
         "upernet-swin-t": "d3s2.nets.fresh:UPERNET_SWIN_T",
         "upernet-convnext-t": "d3s2.nets.fresh:UPERNET_CONVNEXT_T",
+        "upernet-dinov3-convnext-t": "d3s2.nets.fresh:UPERNET_DINOV3_CONVNEXT_T",
+        "linear-dinov3-vit-s": "d3s2.nets.fresh:LINEAR_DINOV3_VIT_S",
+        "linear-dinov3-vit-b": "d3s2.nets.fresh:LINEAR_DINOV3_VIT_B",
+        "eomt-dinov3-s": "d3s2.nets.fresh:EOMT_DINOV3_S",
+        "eomt-dinov3-b": "d3s2.nets.fresh:EOMT_DINOV3_B",
+        "eomt-dinov3-l": "d3s2.nets.fresh:EOMT_DINOV3_L",
     },
     needs=("new",),
 )

@@ -1,6 +1,7 @@
 """From the labels that a network knows to the classes of a data set."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,9 @@ from d3s2.base.names import nearest
 
 MAX_LISTED = 8
 
-LabelMap = Mapping[str, str | int | Sequence[str | int]]
-"""Class of the data set -> the network's labels (names or ids) that mean it; classes left out keep their own name."""
+LabelMap = Mapping[str, str | int | Sequence[str | int]] | Literal["in-order"]
+"""Class of the data set -> the network's labels (names or ids) that mean it; classes left out keep their own name.
+Or 'in-order': the network's labels, whatever their names, are the data set's classes in the order of train ids."""
 
 Groups = tuple[tuple[int, ...], ...]
 """For each class of the data set, in the order of train ids, the network's labels that mean it."""
@@ -30,6 +32,13 @@ def group_labels(where: str, known: Sequence[str], wanted: Sequence[str], label_
     Raises:
         ModelError: the classes differ and no map says how, or the map does not fit either side.
     """
+    if label_map == "in-order":
+        if len(known) != len(wanted):
+            raise ModelError(
+                f"{where}: the network has {len(known)} labels and the data set {len(wanted)} classes, so they cannot "
+                "be the same in order; give a label map that names them."
+            )
+        return tuple((label,) for label in range(len(known)))
     if label_map is None and list(known) == list(wanted):
         return tuple((label,) for label in range(len(known)))
     if label_map is None:
@@ -74,7 +83,8 @@ def _require_same_names(where: str, known: Sequence[str], wanted: Sequence[str])
     if len(known) == len(wanted) and set(known) == set(wanted):
         return
     unnamed = all(name == f"LABEL_{label}" for label, name in enumerate(known))
-    reason = "its labels have no names" if unnamed else differences(known, wanted)
+    unnamed_hint = "its labels have no names; where they are the data set's in order, the map 'in-order' says so"
+    reason = unnamed_hint if unnamed else differences(known, wanted)
     raise ModelError(
         f"{where}: the network knows other classes than the data set ({reason}); take a network of this data set, or "
         "give a label map: for each class the network's labels that mean it."

@@ -8,29 +8,39 @@ import torch
 from torch import nn
 from transformers.utils import CONFIG_NAME
 
-from d3s2.base.errors import ModelError
+from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.formats.files import writing_files
 from d3s2.base.formats.records import read_object
 from d3s2.base.names import choose
 from d3s2.hub import load_weights, locate, quiet_loading, require_all_weights
 from d3s2.nets.compact.files import DEFAULT_LAYERS, CompactView, read_compact, stored_weights, write_compact
 from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.families.eomt import EOMT, EOMT_DINOV3
 from d3s2.nets.families.family import AdaptedSegmenter, Family
+from d3s2.nets.families.linear import LINEAR_HEAD
 from d3s2.nets.families.mask import MASK2FORMER, MASKFORMER
+from d3s2.nets.families.oneformer import ONEFORMER, TASK_TOKENS
 from d3s2.nets.families.pixel import SEGFORMER, UPERNET
+from d3s2.nets.inputs.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.labels import LabelMap, group_labels
-from d3s2.nets.preprocessing import read_preprocessing, write_preprocessing
 from d3s2.nets.segmenter import Segmenter
 
 NETWORKS: dict[str, Family] = {
+    "eomt": EOMT,
+    "eomt_dinov3": EOMT_DINOV3,
+    "linear_head": LINEAR_HEAD,
     "mask2former": MASK2FORMER,
     "maskformer": MASKFORMER,
+    "oneformer": ONEFORMER,
     "segformer": SEGFORMER,
     "upernet": UPERNET,
 }
 """`model_type` in a config of transformers -> how such a network keeps the contract. d3s2's own stands beside them."""
 
 MAX_LAYERS = 1000
+NOT_LEARNT = {"attn_mask_probs", "criterion.empty_weight"}
+"""Numbers of EoMT and its kin that a config gives; files of earlier versions of transformers lack them."""
+
 ONLY_TRAINED = "its scores would be random: take the network that was trained for segmentation, not its backbone"
 
 Network = CompactUNet | AdaptedSegmenter
@@ -55,13 +65,14 @@ def load_segmenter(
         class_names: the data set's classes, in the order of train ids.
         layers: names of the feature maps to return. None: the backbone's stages and the decoder.
         label_map: for a network of other classes: class of the data set -> the network's labels that mean it.
-        size_px: what the network sees: the shorter side, or (height, width). None: the size of the images.
+        size_px: what the network sees: the shorter side, or (height, width). None: the size of the images, or the one
+            square that the network takes.
         allow_pickle: also read weights that are not safetensors.
         revision: commit, tag or branch of a hub id. None: its main branch.
 
     Raises:
         ModelError: nothing is there, the network knows other classes, or only pickled weights are there.
-        UsageError: a layer is unknown.
+        UsageError: a layer is unknown, or the network does not take `size_px`.
     """
     folder = locate(source, allow_pickle=allow_pickle, revision=revision)
     config = _read_config(folder)
@@ -76,8 +87,10 @@ def load_segmenter(
         network = _load_network(family, str(source), folder, allow_pickle)
         names = _names_of(network, folder)
         groups = group_labels(str(source), names, class_names, label_map)
-        preprocessing = read_preprocessing(folder, family.divisor, size_px)
-        net = AdaptedSegmenter(network, family, preprocessing, groups, layers)
+        window_px = _window_px(family, network, size_px, str(source))
+        preprocessing = read_preprocessing(folder, family.divisor, size_px, window_px)
+        inputs = None if family.inputs is None else family.inputs(folder)
+        net = AdaptedSegmenter(network, family, preprocessing, groups, layers, inputs)
     return frozen(net).to(device)
 
 
@@ -115,12 +128,24 @@ def frozen(net: nn.Module) -> Any:
 
 def _load_network(family: Family, source: str, folder: Path, allow_pickle: bool) -> Any:
     network, info = load_weights(family.network, folder, allow_pickle, dtype=torch.float32)
+    info = {**info, "missing_keys": set(info["missing_keys"]) - NOT_LEARNT}
     require_all_weights(info, source, advice=ONLY_TRAINED)
     if getattr(network, "auxiliary_head", None) is not None:
         # serves training only, and costs a full set of scores
         network.auxiliary_head = None
         network.config.use_auxiliary_head = False
-    return network
+    return network.float()  # OneFormer keeps one number in float64
+
+
+def _window_px(family: Family, network: Any, size_px: int | tuple[int, int] | None, source: str) -> int | None:
+    """Side of the only square that the network takes; None where it takes any size."""
+    side = None if family.window_px is None else family.window_px(network.config)
+    if side is not None and size_px not in (None, side, (side, side)):
+        raise UsageError(
+            f"{source}: the network takes squares of {side} px only and is to see {size_px}; leave the size out, "
+            "larger or oblong images are cut into such squares."
+        )
+    return side
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -163,6 +188,9 @@ def _write_adapted(net: AdaptedSegmenter, folder: Path, class_names: Sequence[st
     network, config = net.network, net.network.config
     config.id2label = dict(enumerate(class_names))
     config.label2id = {name: label for label, name in config.id2label.items()}
+    for name in net.input_names:
+        if name == "task_inputs":
+            setattr(config, TASK_TOKENS, net.get_buffer(name).tolist())
     weights = stored_weights(network, half)
     with writing_files(folder, last=CONFIG_NAME) as scratch:
         with quiet_loading():

@@ -74,19 +74,20 @@ def group_parameters(
     network: nn.Module,
     lr: float,
     weight_decay: float,
-    backbone: str | None = None,
+    backbone: str | tuple[str, ...] | None = None,
     backbone_share: float = BACKBONE_LR_SHARE,
 ) -> list[dict[str, Any]]:
     """Groups for an optimiser.
 
     Args:
-        backbone: dotted name of the part that learns at `backbone_share` of `lr`. None: everything learns alike.
+        backbone: dotted names of the parts that learn at `backbone_share` of `lr`. None: everything learns alike.
 
     Source: the training recipe of Mask2Former (arXiv 2112.01527).
     """
     groups: dict[str, dict[str, Any]] = {}
+    parts = () if backbone is None else (backbone,) if isinstance(backbone, str) else backbone
     for name, parameter, plain in _parameters(network):
-        inside = backbone is not None and name.startswith(f"{backbone}.")
+        inside = name.startswith(tuple(f"{part}." for part in parts))
         key = f"{'backbone' if inside else 'head'}{'' if plain else ' without decay'}"
         rate = lr * backbone_share if inside else lr
         group = groups.setdefault(

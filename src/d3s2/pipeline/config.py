@@ -11,7 +11,7 @@ from pydantic import Field
 from d3s2.base.config import Config
 from d3s2.base.tables import Table, is_outside
 from d3s2.data import DataSettings
-from d3s2.evaluation import EvaluateSettings
+from d3s2.evaluation import ArchitectureSettings, EvaluateSettings
 from d3s2.generator import GENERATORS, GeneratorSettings
 from d3s2.metrics import METRICS
 from d3s2.nets import ARCHITECTURES
@@ -24,6 +24,9 @@ from d3s2.teacher import ENERGIES, TeacherSettings
 class FittedTeacherSettings(TeacherSettings):
     """The teacher, and how one is fitted."""
 
+    architecture: ArchitectureSettings = ArchitectureSettings(name="compact-unet")
+    """What one is fitted as, with the keys of an entry of `evaluate.architectures`; not read where there is a
+    source."""
     train: TrainSettings = TrainSettings(iterations=2000)
     """How one is fitted; not read where there is a source."""
 
@@ -60,5 +63,6 @@ def _named(config: RunConfig) -> Iterator[tuple[Table[Any], str]]:
     yield METHODS, config.select.method
     yield RULES, config.synthesize.guidance.rule
     yield from ((ENERGIES, name) for name in config.synthesize.guidance.energies)
-    yield from ((ARCHITECTURES, architecture.name) for architecture in config.evaluate.architectures)
+    architectures = (config.teacher.architecture, *config.evaluate.architectures)
+    yield from ((ARCHITECTURES, architecture.name) for architecture in architectures)
     yield from ((METRICS, name) for name in config.evaluate.metrics)

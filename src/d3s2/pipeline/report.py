@@ -169,7 +169,7 @@ def _asked(run: Run, selection: Selection) -> dict[str, str]:
         "Data": f"{run.train_data.name}, {len(run.train_data.ids):,} pairs, {run.train_data.space.num_classes} classes",
         "Budget": f"{len(selection.ids)} masks by {selection.method} selection",
         "Generator": config.generator.summary,
-        "Teacher": config.teacher.source or "compact U-Net, fitted on the training split",
+        "Teacher": config.teacher.source or f"{config.teacher.architecture.student}, fitted on the training split",
         "Sampling": f"{config.synthesize.sampler}, {config.synthesize.steps} steps, "
         f"classifier-free guidance {config.synthesize.guidance_scale:g}",
         "Guidance": f"{guidance.rule}, strength {guidance.strength:g}, window {guidance.window.cleanest:g} to "

@@ -51,6 +51,17 @@ class Examination:
         """Whether what is needed offline is there, and the examined data set is whole."""
         return all(self.shipped.values()) and (self.dataset is None or self.dataset.is_whole)
 
+    def models_text(self) -> str:
+        """The published models alone, for a person."""
+        lines = [f"Parts of generators in {self.cache}", *_finding_lines(self.models)]
+        lines += [f"Segmentation networks in {self.cache}", *_finding_lines(self.networks)]
+        if not all(finding.found for finding in (*self.models, *self.networks)):
+            lines += [
+                "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
+                "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
+            ]
+        return "\n".join(lines)
+
     def as_text(self) -> str:
         """For a person."""
         lines = ["Machine", *(f"  {key:<12} {value}" for key, value in self.hardware.items())]
@@ -58,13 +69,7 @@ class Examination:
         lines += ["Versions", "  " + ", ".join(f"{name} {number}" for name, number in self.versions.items())]
         lines += ["Shipped networks", *(f"  {_mark(there)} {name}" for name, there in self.shipped.items())]
         lines += ["Optional packages", *(f"  {_mark(there)} {name}" for name, there in self.extras.items())]
-        lines += [f"Parts of generators in {self.cache}", *_finding_lines(self.models)]
-        lines += [f"Segmentation networks in {self.cache}", *_finding_lines(self.networks)]
-        if not all(finding.found for finding in (*self.models, *self.networks)):
-            lines += [
-                "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
-                "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
-            ]
+        lines += [self.models_text()]
         lines += ["Data sets (examine one with --dataset NAME --root DIR)"]
         lines += [f"  {name:<14} {title}" for name, title in self.datasets.items()]
         if self.dataset is not None:

@@ -13,6 +13,8 @@ import torch
 
 from d3s2.generator import GENERATORS, GeneratorKind
 from d3s2.model_cards import MODEL_CARDS
+from d3s2.nets import ARCHITECTURES, Architecture
+from d3s2.nets.inputs import Preprocessing, Windows
 from d3s2.pipeline import RunConfig
 
 Work = Literal["diffusion", "segmentation"]
@@ -78,12 +80,28 @@ def image_s(config: RunConfig, gpu: Gpu) -> float | None:
     return seconds_on(gpu, "diffusion", diffusion) + seconds_on(gpu, "segmentation", seen)
 
 
+def fit_s_on(config: RunConfig, gpu: Gpu) -> float | None:
+    """GPU seconds of a generator's fit upon a published one, three passes a pair as if all its weights learnt; None
+    where nothing is known of it."""
+    kind: GeneratorKind = GENERATORS.load(config.generator.kind)
+    if kind.cost is None:
+        return None
+    work = 3 * config.generator.num_fit_pairs * kind.cost(config.generator, config.data.size).network
+    return seconds_on(gpu, "diffusion", work)
+
+
 def teacher_tflop(config: RunConfig) -> float | None:
-    """One forward pass of the run's teacher; None where it is not a published network."""
-    card = MODEL_CARDS.get(config.teacher.source or "")
+    """One forward pass of the run's teacher; None where it is neither a published network nor fitted as one."""
+    if config.teacher.source is None:
+        entry: Architecture = ARCHITECTURES.load(config.teacher.architecture.name)
+        return None if entry.tflop is None else entry.tflop * pixel_share(config.data.size)
+    card = MODEL_CARDS.get(config.teacher.source)
     if card is None or card.tflop is None:
         return None
     height, width = config.data.size
+    if card.window_px is not None:
+        seen_whole = Preprocessing(window_px=card.window_px).input_px(height, width)
+        return card.tflop * len(Windows(*seen_whole).starts) * pixel_share((card.window_px, card.window_px))
     seen = config.teacher.size_px
     if isinstance(seen, int):
         seen = (seen * height // min(height, width), seen * width // min(height, width))

@@ -20,7 +20,8 @@ from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
 from d3s2.model_cards import MODEL_CARDS
 from d3s2.nets import ARCHITECTURES, Architecture
 from d3s2.pipeline import RunConfig
-from d3s2.planning.flops import basis, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
+from d3s2.planning.flops import basis, fit_s_on, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
+from d3s2.planning.memory import MEMORY_BASIS, sampling_gib, training_gib
 from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
 from d3s2.selection import masks_for_ratio
 from d3s2.set_names import BEST_REAL
@@ -38,12 +39,14 @@ class Step:
     Args:
         estimated_s: None where nothing tells.
         on_gpu: counted for a card (see `flops`) instead of measured here.
+        memory_gib: of that card (see `memory`).
     """
 
     what: str
     amount: str
     estimated_s: float | None = None
     on_gpu: bool = False
+    memory_gib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,15 @@ class Plan:
     """What will be done, for how long, and how much disk it takes.
 
     Args:
-        models_gib: of the published models that the run names, part of `disk_gib`.
+        models: the published models that the run names, a line each with licence and size.
+        models_gib: of all of them, part of `disk_gib`.
         notes: what the estimates rest on.
     """
 
     name: str
     device: str
     steps: tuple[Step, ...]
+    models: tuple[str, ...]
     models_gib: float
     disk_gib: float
     free_gib: float
@@ -79,6 +84,7 @@ class Plan:
         for step in self.steps:
             spent = "-" if step.estimated_s is None else _duration(step.estimated_s)
             spent += " GPU" if step.on_gpu else ""
+            spent += "" if step.memory_gib is None else f", {step.memory_gib:.0f} GiB"
             lines.append(f"  {step.what:<22} {step.amount:<64} {spent:>12}")
         if self.estimated_s or not self.gpu_h:
             lines.append(f"  {'in all':<22} {'':<64} {_duration(self.estimated_s):>12}")
@@ -86,6 +92,7 @@ class Plan:
             lines.append(f"  {'in all, on one GPU':<22} {'':<64} {f'{self.gpu_h:,.1f} h GPU':>12}")
         models = f", of that {self.models_gib:.2f} GiB models from the hub" if self.models_gib else ""
         lines.append(f"  disk: about {self.disk_gib:.2f} GiB{models}; {self.free_gib:.1f} GiB are free here")
+        lines += [f"  model {model}" for model in self.models]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
@@ -121,14 +128,16 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         ]
     if "evaluate" in parts:
         steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
-    models_gib = sum((_download_gib(source) for source in _sources(config, parts)), start=0.0)
+    cards = [MODEL_CARDS[source] for source in _sources(config, parts) if source in MODEL_CARDS]
+    models_gib = sum((card.download_gib for card in cards), start=0.0)
     tried = device.type == "cpu" and any(step.estimated_s for step in steps if not step.on_gpu)
     tried_notes = (f"Times are of idle cores ({num_cores()} here), from trials in processor seconds.",) if tried else ()
-    gpu_notes = basis(gpu_of(device)) if any(step.on_gpu for step in steps) else ()
+    gpu_notes = (*basis(gpu_of(device)), MEMORY_BASIS) if any(step.on_gpu for step in steps) else ()
     return Plan(
         name=config.name,
         device=str(device),
         steps=tuple(steps),
+        models=tuple(f"{card.model_id}: licence {card.licence}; {card.download_gib:g} GiB" for card in cards),
         models_gib=models_gib,
         disk_gib=models_gib + _written_bytes(config, num_masks, trial.num_weights if trial else 0) / 2**30,
         free_gib=shutil.disk_usage(Path.cwd()).free / 2**30,
@@ -147,17 +156,13 @@ def _sizes(config: RunConfig) -> _Sizes:
     return _Sizes(train[0], test[0], train[1].num_classes, (note,))
 
 
-def _sources(config: RunConfig, parts: Sequence[str]) -> set[str]:
-    """Ids and folders of models that the run reads."""
-    named = [config.teacher.source, *config.generator.named_sources]
+def _sources(config: RunConfig, parts: Sequence[str]) -> list[str]:
+    """Ids and folders of models that the run reads, each once."""
+    fitted_on = config.teacher.architecture.backbone if config.teacher.source is None else None
+    named = [config.teacher.source, fitted_on, *config.generator.named_sources]
     if "evaluate" in parts:
         named += [architecture.backbone for architecture in config.evaluate.architectures]
-    return {source for source in named if source}
-
-
-def _download_gib(source: str) -> float:
-    card = MODEL_CARDS.get(source)
-    return card.download_gib if card else 0.0
+    return list(dict.fromkeys(source for source in named if source))
 
 
 def _written_bytes(config: RunConfig, num_masks: int, num_weights: int) -> float:
@@ -178,10 +183,7 @@ def _fit_trial(config: RunConfig, device: torch.device, sizes: _Sizes) -> FitTri
 def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: FitTrial | None) -> list[Step]:
     steps = []
     if config.teacher.source is None:
-        train = config.teacher.train
-        amount = f"compact U-Net, {train.iterations:,} iterations of {train.batch}"
-        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
-        steps.append(Step("fit teacher", amount, train.iterations * step_s))
+        steps.append(_fit_teacher_step(config, device, sizes))
     else:
         steps.append(Step("load teacher", config.teacher.source))
     seen = teacher_tflop(config)
@@ -191,12 +193,31 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: Fi
     if not generator.is_fitted_here:
         steps.append(Step("load generator", generator.summary))
     elif trial is None:
-        steps.append(Step("fit generator", generator.fit_summary))
+        fit_s = fit_s_on(config, gpu_of(device))
+        steps.append(Step("fit generator", generator.fit_summary, fit_s, fit_s is not None))
     else:
         amount = f"{trial.num_weights / 1e6:.1f} M weights, {generator.fit_summary}"
         step_s = with_threads(step_seconds(trial.step, device), num_threads(), device)
         steps.append(Step("fit generator", amount, generator.num_fit_steps * step_s))
     return steps
+
+
+def _fit_teacher_step(config: RunConfig, device: torch.device, sizes: _Sizes) -> Step:
+    chosen = config.teacher.architecture
+    train, entry = chosen.protocol(config.teacher.train), ARCHITECTURES.load(chosen.name)
+    amount = f"{chosen.student}, {train.iterations:,} iterations of {train.batch}"
+    if entry.tflop is None:
+        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
+        return Step("fit teacher", amount, train.iterations * step_s)
+    passes = 3 * train.iterations * train.batch
+    work = passes * entry.tflop * pixel_share(config.data.size)
+    return Step(
+        "fit teacher",
+        amount,
+        seconds_on(gpu_of(device), "segmentation", work),
+        on_gpu=True,
+        memory_gib=training_gib(entry, train, config.data.size),
+    )
 
 
 def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num_masks: int, draws: int) -> Step:
@@ -209,7 +230,7 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     if kind.fresh is None:
         one_s = image_s(config, gpu_of(device))
-        return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None)
+        return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None, sampling_gib(config))
     # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
     together, factor = sampled_together(settings.batch, device), sets - 1 + 1.5 * settings.candidates
     batches = -(-num_masks // together)
@@ -238,7 +259,14 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     tflop = entry.tflop * pixel_share(config.data.size)
     num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)
     passes = 3 * train.iterations * train.batch + num_scores * sizes.num_test
-    return Step("evaluate", amount, count * seconds_on(gpu_of(device), "segmentation", passes * tflop), on_gpu=True)
+    part = train.model_copy(update={"batch": train.batch // together})
+    return Step(
+        "evaluate",
+        amount,
+        count * seconds_on(gpu_of(device), "segmentation", passes * tflop),
+        on_gpu=True,
+        memory_gib=training_gib(entry, part, config.data.size),
+    )
 
 
 def _duration(seconds: float) -> str:

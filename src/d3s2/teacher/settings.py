@@ -1,7 +1,7 @@
 """Settings of the teacher, and the energies that are known."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,13 +39,14 @@ class TeacherSettings(Config):
     """The frozen segmentation network that guides: fitted on the training split, or loaded."""
 
     source: str | None = None
-    """A hub id or folder; null fits a compact U-Net."""
+    """A hub id or folder; null fits one on the training split."""
     revision: Revision | None = None
     """Commit, tag or branch of a hub id; null is its main branch."""
     layers: tuple[str, ...] | None = Field(default=None, json_schema_extra=touches("bank", "synthesize"))
     """Whose features are matched; null takes the default of the architecture (docs/networks.md)."""
-    label_map: dict[str, str | int | tuple[str | int, ...]] | None = None
-    """For a network of other classes: class of the data set -> its labels (names or ids) that mean it."""
+    label_map: dict[str, str | int | tuple[str | int, ...]] | Literal["in-order"] | None = None
+    """For a network of other classes: class of the data set -> its labels (names or ids) that mean it. in-order: its
+    labels are the data set's classes in their order, whatever it calls them."""
     size_px: Positive | tuple[Positive, Positive] | None = None
     """What the teacher sees: the shorter side, or height and width in px; null is the working size."""
     allow_pickle: bool = False

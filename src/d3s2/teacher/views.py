@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from d3s2.base.machine.moving import to_device
 from d3s2.base.train_ids import IGNORE
-from d3s2.nets import edge_padded
+from d3s2.nets.inputs import edge_padded
 from d3s2.teacher.settings import ViewSettings
 
 

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_networks import tiny_network, tiny_swin
-from transformers import SegformerConfig, SegformerForImageClassification, SwinConfig, SwinForImageClassification
+from transformers import (
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    SegformerConfig,
+    SegformerForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.nets.architectures import ARCHITECTURES
@@ -28,6 +39,16 @@ PUBLISHED_MILLIONS = {
     "mask2former-swin-b": 107,
     "upernet-swin-t": 60,
     "upernet-convnext-t": 60,
+    "upernet-dinov3-convnext-t": 60,
+}
+
+# Of the backbone alone, as the pages of the pretrained weights round them (arXiv 2508.10104, table 2).
+PUBLISHED_BACKBONE_MILLIONS = {
+    "linear-dinov3-vit-s": 21,
+    "linear-dinov3-vit-b": 86,
+    "eomt-dinov3-s": 21,
+    "eomt-dinov3-b": 86,
+    "eomt-dinov3-l": 300,
 }
 
 
@@ -37,7 +58,17 @@ def test_architectures_have_their_published_size(architecture: str) -> None:
         net = new_segmenter(architecture, 150, seed=0)
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     assert millions == pytest.approx(PUBLISHED_MILLIONS[architecture], rel=0.015)
-    assert {*PUBLISHED_MILLIONS, "compact-unet"} == set(ARCHITECTURES)
+    assert {*PUBLISHED_MILLIONS, *PUBLISHED_BACKBONE_MILLIONS, "compact-unet"} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", sorted(PUBLISHED_BACKBONE_MILLIONS))
+def test_backbones_have_their_published_size(architecture: str) -> None:
+    with torch.device("meta"):
+        net = new_segmenter(architecture, 150, seed=0)
+    groups = net.parameter_groups(lr=1.0, weight_decay=0.0)
+    backbone = [weights for group in groups if "backbone" in group["name"] for weights in group["params"]]
+    millions = sum(weights.numel() for weights in backbone) / 1e6
+    assert millions == pytest.approx(PUBLISHED_BACKBONE_MILLIONS[architecture], rel=0.04)
 
 
 @pytest.mark.parametrize("architecture", ["compact-unet", "segformer-b0"])
@@ -105,6 +136,38 @@ def test_a_pretrained_backbone_is_taken_from_a_classifier(tmp_path: Path) -> Non
     taken, head = (net.get_submodule(f"network.{part}").state_dict() for part in ("segformer", "decode_head"))
     assert all(torch.equal(taken[name], tensor) for name, tensor in wanted.items())
     assert all(torch.equal(head[name], tensor) for name, tensor in untouched.items())
+
+
+@pytest.mark.parametrize("kind", ["eomt_dinov3", "linear_head"])
+def test_a_dinov3_fills_a_network_of_its_own_shape_only(kind: str, tmp_path: Path) -> None:
+    net = adapted(tiny_network(kind), NETWORKS[kind])
+    layers = 6 if kind == "eomt_dinov3" else 2
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_register_tokens": 4}
+    pretrained = DINOv3ViTModel(DINOv3ViTConfig(**shape, num_hidden_layers=layers))
+    pretrained.save_pretrained(tmp_path / "same")
+    DINOv3ViTModel(DINOv3ViTConfig(**shape, num_hidden_layers=layers + 1)).save_pretrained(tmp_path / "deeper")
+    before = {name: weights.clone() for name, weights in net.network.state_dict().items()}
+    fill_backbone(net, tmp_path / "same")
+    changed = {name for name, weights in net.network.state_dict().items() if not torch.equal(weights, before[name])}
+    # biases and norms are new as they are in the pretrained network: what is drawn at random has to come over
+    drawn = {name for name, weights in pretrained.state_dict().items() if weights.std() > 0} - {"embeddings.mask_token"}
+    assert len(changed) == len(drawn) > 4 * layers
+    with pytest.raises(ModelError, match=r"is no backbone for this network \(0 weights missing, \d+ too many"):
+        fill_backbone(net, tmp_path / "deeper")
+
+
+def test_a_dinov3_convnext_fills_a_upernet(tmp_path: Path) -> None:
+    shape = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+    pretrained = DINOv3ConvNextModel(DINOv3ConvNextConfig(**shape))
+    pretrained.save_pretrained(tmp_path / "net")
+    stages = ["stage1", "stage2", "stage3", "stage4"]
+    heads = {"hidden_size": 16, "pool_scales": [1, 2], "auxiliary_channels": 8, "auxiliary_in_channels": 16}
+    config = UperNetConfig(backbone_config=DINOv3ConvNextConfig(**shape, out_features=stages), **heads)
+    net = adapted(UperNetForSemanticSegmentation(config), NETWORKS["upernet"])
+    fill_backbone(net, tmp_path / "net")
+    name = "model.stages.2.layers.0.pointwise_conv1.weight"
+    assert torch.equal(net.network.backbone.state_dict()[name], pretrained.state_dict()[name])
+    assert net.eval()(torch.zeros(1, 3, 64, 64)).scores.shape == (1, 2, 64, 64)
 
 
 @pytest.mark.parametrize("kind", ["mask2former", "upernet"])

@@ -19,6 +19,10 @@ def test_a_map_takes_names_and_ids_and_leaves_the_rest_to_their_own_names() -> N
     assert groups == ((3, 4), (0,), (1,))
 
 
+def test_labels_in_order_need_no_names() -> None:
+    assert group_labels("net", ("LABEL_0", "LABEL_1"), ("sky", "road"), "in-order") == ((0,), (1,))
+
+
 def test_several_labels_of_one_class_are_added_as_probabilities() -> None:
     scores = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
     merged = merge_scores(scores, ((3, 4), (0,), (1, 2))).softmax(dim=1)
@@ -37,7 +41,13 @@ def test_labels_of_no_class_share_their_probability_out_among_the_rest() -> None
     ("known", "wanted", "label_map", "said"),
     [
         (KNOWN, ("sky", "sea"), None, r"5 classes instead of 2; without 'sea'; with 'road', 'tree', 'car', 'van'\)"),
-        (("LABEL_0", "LABEL_1"), ("sky", "sea"), None, r"its labels have no names\); .* give a label map"),
+        (("LABEL_0", "LABEL_1"), ("sky", "sea"), None, r"no names; .* map 'in-order' says so\); .* give a label map"),
+        (
+            KNOWN,
+            ("sky", "sea"),
+            "in-order",
+            r"5 labels and the data set 2 classes, so they cannot be the same in order",
+        ),
         (KNOWN, ("sky",), {"skye": "sky"}, r"names class 'skye', which the data set has not; did you mean 'sky'\?"),
         (KNOWN, ("sky", "lane"), {"lane": "raod"}, r"'lane' is mapped to 'raod', which is no label .* mean 'road'\?"),
         (KNOWN, ("sky", "lane"), {"lane": 5}, r"'lane' is mapped to label 5, outside 0\.\.4"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from d3s2.nets.padding import edge_padded
+from d3s2.nets.inputs.padding import edge_padded
 
 
 @pytest.mark.parametrize("widths", [(0, 0, 0, 0), (2, 0, 0, 3), (4, 4, 4, 4), (0, 9, 1, 0)])

@@ -7,7 +7,7 @@ import torch
 
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import write_json
-from d3s2.nets.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
+from d3s2.nets.inputs.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
 
 
 @pytest.mark.parametrize(

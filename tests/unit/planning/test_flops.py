@@ -15,7 +15,7 @@ from d3s2.generator.text_to_image import flux, sd3, sdxl
 from d3s2.generator.text_to_image.cost import DECODER, TINY_DECODER, Counted
 from d3s2.model_cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
-from d3s2.planning.flops import GPUS, image_s, seconds_on
+from d3s2.planning.flops import GPUS, image_s, seconds_on, teacher_tflop
 from d3s2.recipes import load_run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "benchmarks"))
@@ -28,12 +28,27 @@ def counted_tflop(forward: Callable[[], object]) -> float:
     return counter.get_total_flops() / 1e12
 
 
-@pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t"])
+@pytest.mark.parametrize("name", ["segformer-b0", "upernet-convnext-t", "linear-dinov3-vit-s"])
 def test_architectures_are_counted_on_their_shapes(name: str) -> None:
     with torch.device("meta"):
         net = ARCHITECTURES.load(name).new(150, 16, 0).eval()
         found = counted_tflop(lambda: net(torch.zeros(1, 3, 512, 512)).scores)
     assert found == pytest.approx(ARCHITECTURES.load(name).tflop, abs=6e-4)
+
+
+def test_eomt_is_counted_on_its_shape() -> None:
+    with torch.device("meta"):
+        net = ARCHITECTURES.load("eomt-dinov3-s").new(150, 16, 0).eval()
+    net.network.attn_mask_probs = torch.ones(3)  # it asks for their values
+    found = counted_tflop(lambda: net.network(torch.zeros(1, 3, 512, 512, device="meta")))
+    assert found == pytest.approx(ARCHITECTURES.load("eomt-dinov3-s").tflop, abs=6e-4)
+
+
+@pytest.mark.parametrize(("size", "num_windows"), [((512, 512), 1), ((256, 512), 2), ((500, 1300), 3)])
+def test_a_judge_of_one_size_is_counted_by_the_squares_that_it_sees(size: tuple[int, int], num_windows: int) -> None:
+    judge = "tue-mps/ade20k_semantic_eomt_large_512"
+    config = load_run("ade20k", [f"teacher.source={judge}", f"data.size={list(size)}"])
+    assert teacher_tflop(config) == pytest.approx(num_windows * cards_for("segmentation")[judge].tflop)
 
 
 def test_stable_diffusion_is_counted_on_its_shapes() -> None:
@@ -93,5 +108,6 @@ def test_full_guidance_and_more_candidates_cost_more() -> None:
     traces = [cost(f"synthesize.trace_every={every}") for every in (1, 5, 0)]
     assert traces == sorted(traces, reverse=True)
     assert cost("synthesize.guidance.every=1") > cost("synthesize.guidance.every=2")
-    assert cost("data.size=[256, 256]") == pytest.approx(plain / 4)
+    judge = "teacher.source=facebook/mask2former-swin-small-ade-semantic"
+    assert cost(judge, "data.size=[256, 256]") == pytest.approx(cost(judge) / 4)
     assert image_s(load_run("ade20k", ["teacher.source=some/folder"]), GPUS[0]) is None

@@ -80,6 +80,10 @@ class ControlNetSettings(ConditionSettings, StableDiffusionSettings):
         return self.fit.steps if self.fit is not None else 0
 
     @property
+    def num_fit_pairs(self) -> int:
+        return self.fit.steps * self.fit.batch if self.fit is not None else 0
+
+    @property
     def fit_summary(self) -> str:
         if self.fit is None:
             return ""

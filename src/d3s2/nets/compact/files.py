@@ -18,8 +18,8 @@ from d3s2.base.formats.records import read_record
 from d3s2.base.names import choose
 from d3s2.hub import load_weights, require_all_weights, require_finite
 from d3s2.nets.compact.unet import NUM_LEVELS, CompactUNet
+from d3s2.nets.inputs.preprocessing import Preprocessing
 from d3s2.nets.labels import Groups, merge_scores
-from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.segmenter import Segmentation
 
 WEIGHTS_NAME = "diffusion_pytorch_model.safetensors"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d3s2.nets.architectures import UNET_GROUPS
-from d3s2.nets.padding import edge_padded
+from d3s2.nets.inputs.padding import edge_padded
 from d3s2.nets.segmenter import Segmentation
 from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, mean_cross_entropy, with_soft
 

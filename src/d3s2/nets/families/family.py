@@ -3,26 +3,51 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
 from d3s2.base.names import choose
 from d3s2.nets.families.swin import forbid_fully
+from d3s2.nets.inputs.preprocessing import Preprocessing
+from d3s2.nets.inputs.windows import Windows
 from d3s2.nets.labels import Groups, merge_scores
-from d3s2.nets.preprocessing import Preprocessing
 from d3s2.nets.segmenter import Segmentation
 from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, with_soft
+
+SMALLEST_MASS = 1e-20  # keeps the logarithm and its gradient finite in float32
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Where in a network a feature map [b, c, h, w] is found: a submodule, and what to take of its output."""
+    """Where in a network a feature map [b, c, h, w] is found: a submodule, and what to take of its output.
 
-    module: str
+    Args:
+        module: dotted name of the submodule, or what gives it for a network's config.
+        pick: output of the submodule -> feature map.
+    """
+
+    module: str | Callable[[Any], str]
     pick: Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network of its own whose weights become a backbone that is spread over the segmentation network.
+
+    Args:
+        network: its class in transformers.
+        config: config of the segmentation network -> config of `network` in the same shape.
+        rename: name of a weight there -> its name in the segmentation network; None for one that has no place there.
+    """
+
+    network: Any
+    config: Callable[[Any], Any]
+    rename: Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -33,22 +58,28 @@ class Family:
         network: its class in transformers, for semantic segmentation.
         processor: class name of its image processor.
         divisor: of the sides of its input, where its own files name none.
-        backbone: dotted name of the pretrained part.
+        backbone: dotted name of the pretrained part, or the names of its parts.
         layers: name -> feature map; the backbone's stages from fine to coarse, then the decoder.
         default_layers: those that are returned where none are chosen.
         scores: (output of the network, (height, width)) -> scores of all its labels at that size; their softmax over
             the labels is a distribution.
         loss: (network, preprocessed images, masks) -> training loss. None: it is not trained here.
+        window_px: config -> side of the only square that the network takes. None: it takes images of any size.
+        inputs: folder of a network -> what its forward pass takes beside the image, each without the batch's axis.
+        pretrained: where its backbone's weights come from, if not from a network like the backbone itself.
     """
 
     network: Any
     processor: str
     divisor: int
-    backbone: str
+    backbone: str | tuple[str, ...]
     layers: Mapping[str, Layer]
     default_layers: tuple[str, ...]
     scores: Callable[[Any, tuple[int, int]], Tensor]
     loss: Callable[[Any, Tensor, Tensor], Tensor] | None = None
+    window_px: Callable[[Any], int] | None = None
+    inputs: Callable[[Path], Mapping[str, Tensor]] | None = None
+    pretrained: Pretrained | None = None
 
 
 class AdaptedSegmenter(nn.Module):
@@ -58,6 +89,7 @@ class AdaptedSegmenter(nn.Module):
         network: of `family.network`.
         groups: for each class, the network's labels that mean it.
         layers: names of feature maps to return. None: the family's default.
+        inputs: what the network's forward pass takes beside the image, each without the batch's axis.
 
     Raises:
         UsageError: a layer is unknown.
@@ -70,6 +102,7 @@ class AdaptedSegmenter(nn.Module):
         preprocessing: Preprocessing,
         groups: Groups,
         layers: Sequence[str] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         chosen = family.default_layers if layers is None else layers
@@ -80,13 +113,24 @@ class AdaptedSegmenter(nn.Module):
         self.groups = groups
         self.num_classes = len(groups)
         self.layers = {name: choose(family.layers, name, f"layer of {family.network.__name__}") for name in chosen}
+        self.input_names = tuple(inputs or ())
+        for name, values in (inputs or {}).items():
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Segmentation:
+        size = (images.shape[-2], images.shape[-1])
+        pixels = self.preprocessing(images)
+        windows = self._windows(pixels)
+        seen = pixels if windows is None else windows.cut(pixels)
         with listening(self.network, self.layers) as heard:
-            output = self.network(self.preprocessing(images))
-        scores = self.family.scores(output, (images.shape[-2], images.shape[-1]))
+            output = self.network(seen, **self._inputs(len(seen)))
+        if windows is None:
+            scores, features = self.family.scores(output, size), heard
+        else:
+            scores = _merged(self.family.scores(output, (windows.side, windows.side)), windows, size)
+            features = {name: windows.merge(map_) for name, map_ in heard.items()}
         return Segmentation(
-            scores=merge_scores(scores, self.groups), features={name: heard[name] for name in self.layers}
+            scores=merge_scores(scores, self.groups), features={name: features[name] for name in self.layers}
         )
 
     def loss(
@@ -97,7 +141,12 @@ class AdaptedSegmenter(nn.Module):
             raise ModelError(f"{name} serves as a teacher only; train another architecture.")
         if self.groups != tuple((label,) for label in range(self.network.config.num_labels)):
             raise ModelError(f"{name}: labels are mapped to classes, so it cannot be trained on them; make a new one.")
-        hard = self.family.loss(self.network, self.preprocessing(images), masks)
+        pixels, wanted = self.preprocessing(images), masks
+        windows = self._windows(pixels)
+        if windows is not None and len(windows.starts) > 1:
+            wanted = windows.cut(F.interpolate(masks[:, None], size=pixels.shape[-2:], mode="nearest-exact")[:, 0])
+            pixels = windows.cut(pixels)
+        hard = self.family.loss(self.network, pixels, wanted)
         # a family's own loss may not come from its scores, so soft labels take a pass of their own
         return hard if soft is None else with_soft(hard, self(images).scores, masks, soft)
 
@@ -105,6 +154,21 @@ class AdaptedSegmenter(nn.Module):
         self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
     ) -> list[dict[str, Any]]:
         return group_parameters(self.network, lr, weight_decay, self.family.backbone, backbone_share)
+
+    def _windows(self, pixels: Tensor) -> Windows | None:
+        return None if self.preprocessing.window_px is None else Windows(pixels.shape[-2], pixels.shape[-1])
+
+    def _inputs(self, count: int) -> dict[str, Tensor]:
+        """What the network takes beside `count` images."""
+        return {name: self.get_buffer(name).expand(count, -1) for name in self.input_names}
+
+
+def _merged(scores: Tensor, windows: Windows, size: tuple[int, int]) -> Tensor:
+    """Scores of windows -> those of the images: the windows' distributions are averaged, then brought to `size`."""
+    if len(windows.starts) == 1 and size == (windows.side, windows.side):
+        return scores
+    mass = F.interpolate(windows.merge(scores.exp()), size=size, mode="bilinear", align_corners=False)
+    return mass.clamp(min=SMALLEST_MASS).log()
 
 
 @contextmanager
@@ -117,7 +181,8 @@ def listening(network: nn.Module, layers: Mapping[str, Layer]) -> Iterator[dict[
         def hear(_module: nn.Module, _inputs: Any, output: Any, name: str = name, layer: Layer = layer) -> None:
             heard[name] = layer.pick(output)
 
-        hooks.append(network.get_submodule(layer.module).register_forward_hook(hear))
+        module = layer.module if isinstance(layer.module, str) else layer.module(network.config)
+        hooks.append(network.get_submodule(module).register_forward_hook(hear))
     try:
         yield heard
     finally:

@@ -18,13 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
 
-from d3s2.nets.families.family import Family, Layer
+from d3s2.nets.families.family import SMALLEST_MASS, Family, Layer
 from d3s2.nets.families.mask2former_loss import mask2former_loss
 
 MASK_GRID_PX = (384, 384)
 """Where transformers' post-processing of Mask2Former, whatever the size of the input, multiplies classes and masks."""
 
-SMALLEST_MASS = 1e-20  # keeps the logarithm and its gradient finite in float32
 ENCODER = "model.pixel_level_module.encoder"
 DECODER = "model.pixel_level_module.decoder"
 STAGES = 4
@@ -33,15 +32,18 @@ STAGES = 4
 def mask2former_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]:
     """Log of the semantic mass, argmax equal to transformers' `post_process_semantic_segmentation`."""
     logits = F.interpolate(output.masks_queries_logits.float(), size=MASK_GRID_PX, mode="bilinear", align_corners=False)
-    return _log_mass(output.class_queries_logits, logits, size)
+    return log_mass(output.class_queries_logits, logits, size)
 
 
 def maskformer_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]:
     """Log of the semantic mass, argmax equal to transformers' `post_process_semantic_segmentation`."""
-    return _log_mass(output.class_queries_logits, output.masks_queries_logits.float(), size)
+    return log_mass(output.class_queries_logits, output.masks_queries_logits.float(), size)
 
 
-def _log_mass(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+def log_mass(
+    class_logits: Float[Tensor, "b q k"], mask_logits: Float[Tensor, "b q y x"], size: tuple[int, int]
+) -> Float[Tensor, "b l h w"]:
+    """Log of the semantic mass of queries, at `size`; the last class of `class_logits` is "no object"."""
     classes, masks = class_logits.float().softmax(dim=-1)[..., :-1], mask_logits.sigmoid()
     # product over queries and resizing over pixels are linear and commute; the product goes where pixels are fewer
     smaller = size[0] * size[1] < masks.shape[-2] * masks.shape[-1]

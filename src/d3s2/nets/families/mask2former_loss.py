@@ -15,6 +15,7 @@ weights are 1 and the loss is transformers' own, for the same draws.
 Source: arXiv 2112.01527, section 3.3; sampling of points by uncertainty: arXiv 1912.08193.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +28,9 @@ from torch.nn import functional as F
 from d3s2.base.train_ids import IGNORE
 
 SMALLEST_WEIGHT = 1e-6
+
+Layers = Sequence[tuple[Tensor, Tensor]]
+"""Class logits [b, q, l] and mask logits [b, q, y, x] that each of several layers predicts."""
 
 Pairs = list[tuple[Tensor, Tensor]]
 """For each image the matched queries and the classes (positions in its list) that they are matched with."""
@@ -50,20 +54,29 @@ class Targets:
 def mask2former_loss(
     network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]
 ) -> Float[Tensor, ""]:
-    """The weighted sum of class, mask and dice losses over all layers of the decoder.
-
-    Images without a single pixel that counts have no part; 0 where that is all of them.
-    """
+    """The weighted sum of class, mask and dice losses over all layers of the decoder."""
     output = network(pixels, output_auxiliary_logits=True)
     layers = [
         (output.class_queries_logits, output.masks_queries_logits),
         *((aux["class_queries_logits"], aux["masks_queries_logits"]) for aux in output.auxiliary_logits),
     ]
+    return layers_loss(network, layers, masks)
+
+
+def layers_loss(network: Any, layers: Layers, masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+    """The sum of the losses of all layers' predictions.
+
+    Images without a single pixel that counts have no part; 0 where that is all of them.
+
+    Args:
+        network: with Mask2Former's `criterion` and `weight_dict`.
+        layers: in the order in which transformers draws their points.
+    """
     seen = (masks != IGNORE).flatten(1).any(dim=1)
     if not bool(seen.any()):
         return torch.stack([0 * (classes.float().sum() + queries.float().sum()) for classes, queries in layers]).sum()
     targets = read_targets(masks[seen])
-    with torch.autocast(pixels.device.type, enabled=False):
+    with torch.autocast(masks.device.type, enabled=False):
         losses = [
             layer_loss(network, classes[seen].float(), queries[seen].float(), targets) for classes, queries in layers
         ]

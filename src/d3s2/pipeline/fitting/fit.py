@@ -62,7 +62,7 @@ def fit_bank(run: Run, teacher: Segmenter) -> FeatureBank:
         "data": run.data_digest,
         "teacher": sha256_weights(cast(torch.nn.Module, teacher)),
         "reading": _reading(teacher),
-        "label map": "none" if config.label_map is None else sha256_text(str(sorted(config.label_map.items()))),
+        "label map": _label_map(config.label_map),
         "layers": ",".join(layers),
         "size": "x".join(map(str, run.config.data.size)),
         "size seen": str(config.size_px or "the same"),
@@ -83,3 +83,9 @@ def _reading(teacher: Segmenter) -> str:
     """How images go into the teacher and which of its labels are the classes: files beside the weights say so."""
     parts = [getattr(teacher, name, None) for name in ("preprocessing", "resize", "groups")]
     return sha256_text(str(parts))
+
+
+def _label_map(given: Any) -> str:
+    if given is None or isinstance(given, str):
+        return given or "none"
+    return sha256_text(str(sorted(given.items())))

@@ -1,8 +1,10 @@
 """Step fit, the teacher: loaded from its source, or fitted on the training split first."""
 
 from pathlib import Path
+from typing import Any
 
 from d3s2.base.seeds import seed_for
+from d3s2.evaluation import ArchitectureSettings
 from d3s2.hub import resolve_source
 from d3s2.nets import Segmenter, load_segmenter, new_segmenter, save_segmenter
 from d3s2.pipeline.fitting.record import is_fitted, write_fitted
@@ -13,7 +15,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
-    """The teacher: loaded from its source, or a compact U-Net trained on the training split."""
+    """The teacher: loaded from its source, or a network trained on the training split."""
     config = run.config.teacher
     if config.source is not None:
         return load_teacher(run, resolve_source(config.source))
@@ -27,21 +29,32 @@ def fit_teacher(run: Run, *, half: bool = False) -> Segmenter:
 
 def _fit_teacher(run: Run, folder: Path, half: bool) -> None:
     config, names = run.config.teacher, run.train_data.space.names
-    net = new_segmenter("compact-unet", len(names), seed=seed_for(run.config.seed, "teacher"), width=config.train.width)
+    seed, chosen = seed_for(run.config.seed, "teacher"), config.architecture
+    protocol = chosen.protocol(config.train)
+    net = new_segmenter(
+        chosen.name,
+        len(names),
+        seed=seed,
+        width=protocol.width,
+        backbone=chosen.backbone,
+        revision=chosen.backbone_revision,
+    )
     wall_s = train(
         net,
         run.train_pairs,
-        config.train,
-        seed=seed_for(run.config.seed, "teacher"),
+        protocol,
+        seed=seed,
         device=run.device,
-        autocast=precision_of(config.train, run.device),
+        autocast=precision_of(protocol, run.device),
         checkpoint=folder / CHECKPOINT,
         progress=run.progress,
         label="fit teacher",
     )
     save_segmenter(net, folder, names, half=half)
-    precision = precision_name(config.train, run.device)
-    write_fitted(run, folder, wall_s, config.train.model_dump(mode="json"), precision=precision)
+    more: dict[str, Any] = {"precision": precision_name(protocol, run.device)}
+    if chosen != ArchitectureSettings(name="compact-unet"):
+        more["architecture"] = chosen.model_dump(mode="json", exclude_none=True)
+    write_fitted(run, folder, wall_s, protocol.model_dump(mode="json"), **more)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

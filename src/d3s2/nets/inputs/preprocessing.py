@@ -1,7 +1,7 @@
 """What a network wants done to an image first, on tensors and differentiably."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Preprocessing:
         divisor: sides are stretched up to a multiple of it, as transformers' image processors do.
         size_px: what the network sees: the shorter side, or (height, width). None keeps the size of the images.
             Smaller makes guidance cheaper.
+        window_px: side of the square windows that a network of one size takes (`nets.windows`); images are scaled so
+            that their shorter side has it, and neither `divisor` nor `size_px` counts. None: any size is taken.
 
     Source: the image processors of transformers; their own `size` is not used, since images arrive at the size that
     the run has chosen.
@@ -38,6 +40,7 @@ class Preprocessing:
     std: Colour = IMAGENET_STD
     divisor: int = 1
     size_px: int | tuple[int, int] | None = None
+    window_px: int | None = field(default=None, repr=False)  # digests of earlier versions are of a text without it
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y x"]:
         size = self.input_px(images.shape[-2], images.shape[-1])
@@ -48,6 +51,9 @@ class Preprocessing:
 
     def input_px(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that the network sees of an image of this size."""
+        if self.window_px is not None:
+            shorter = min(height, width)
+            return self.window_px * height // shorter, self.window_px * width // shorter
         if isinstance(self.size_px, tuple):
             height, width = self.size_px
         elif self.size_px is not None:
@@ -59,12 +65,14 @@ class Preprocessing:
         return math.ceil(side / self.divisor) * self.divisor
 
 
-def read_preprocessing(folder: Path, divisor: int, size_px: int | tuple[int, int] | None) -> Preprocessing:
+def read_preprocessing(
+    folder: Path, divisor: int, size_px: int | tuple[int, int] | None, window_px: int | None = None
+) -> Preprocessing:
     """The preprocessing that a network's folder names.
 
     Args:
         divisor: where the file names none.
-        size_px: as for `Preprocessing`.
+        size_px, window_px: as for `Preprocessing`.
 
     Raises:
         ModelError: the file is missing, or has no mean and standard deviation of three numbers.
@@ -76,7 +84,7 @@ def read_preprocessing(folder: Path, divisor: int, size_px: int | tuple[int, int
         divisor = int(content.get("size_divisor") or divisor)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not 1 <= divisor <= MAX_DIVISOR:
             raise ValueError
-        return Preprocessing(mean, std, divisor, size_px)
+        return Preprocessing(mean, std, divisor, size_px, window_px)
     except (StoreError, KeyError, TypeError, ValueError):
         raise ModelError(
             f"{path}: names no image_mean and image_std of three numbers; write them there, a network without its "
