@@ -1,6 +1,6 @@
 """EoMT: a plain vision transformer whose last blocks carry queries along, upon DINOv2 or DINOv3.
 
-It takes squares of one size only (`nets.windows`), and predicts masks and a class for each, as Mask2Former does.
+It takes squares of one size only (`nets.inputs.windows`), and predicts masks and a class for each, as Mask2Former does.
 
 Source: arXiv 2503.19108.
 """
