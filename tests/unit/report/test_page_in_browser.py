@@ -34,6 +34,7 @@ SKY, ROAD, CAR = (SPACE.names.index(name) for name in ("sky", "road", "car"))
 CHOSEN = ("car", EVIL, None)
 BRIGHTNESS = 0.5
 WIDTHS = (390, 1280, 1920)
+WAIT_MS = 60_000  # on a busy machine; what fails waits so long, what passes does not
 
 
 def item(position: int, scenes: Scenes = SCENES) -> PageItem:
@@ -91,6 +92,7 @@ def file(content: ReportContent, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         # Chromium's own sandbox needs rights that containers and root do not have; the page is our own
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -108,7 +110,7 @@ def opened(browser: Browser, file: Path) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(viewport={"width": width, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(WAIT_MS)
         page.on("console", lambda message: told.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: told.append(f"error: {error}"))
         page.on("dialog", lambda dialog: told.append(f"dialog: {dialog.message}") or dialog.dismiss())
