@@ -225,13 +225,13 @@ def test_area_shows_what_lies_between_the_nearest_pixels(folder: Path) -> None:
     for masks, rows in ((thin, (3,)), (thick, (3, 5, 6))):
         for row in rows:
             masks[:, row::8] = 3  # never a row that nearest samples
-    for layout, moved in (("nearest", False), ("area", True)):
-        generator = load(folder, layout=layout)
+    for cells, moved in (("nearest", False), ("area", True)):
+        generator = load(folder, cells=cells)
         assert bool((clean(generator, thin) - clean(generator, thick)).abs().max() > 1e-4) == moved
 
 
 def test_area_equals_nearest_where_every_cell_is_of_one_class(folder: Path) -> None:
     masks = torch.zeros(2, 32, 48, dtype=torch.uint8)
     masks[0, :, 16:], masks[1, 16:] = 1, 2  # borders on those of the coarsest grid
-    found, expected = (clean(load(folder, layout=layout), masks, 2.0) for layout in ("area", "nearest"))
+    found, expected = (clean(load(folder, cells=cells), masks, 2.0) for cells in ("area", "nearest"))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

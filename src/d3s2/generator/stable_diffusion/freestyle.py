@@ -35,7 +35,7 @@ from d3s2.generator.stable_diffusion.rectified_attention import (
 )
 from d3s2.generator.stable_diffusion.settings import FreestyleSettings
 
-LAYOUTS = {"nearest": ("rectification", rectification_of), "area": ("shares", shares_of)}
+CELLS = {"nearest": ("rectification", rectification_of), "area": ("shares", shares_of)}
 """How a cell of the latent takes classes from the mask's pixels -> what the attention is given."""
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
 
@@ -109,7 +109,7 @@ class FreestyleGenerator:
             negative, plain = filled_up(negative, plain, text.shape[1])
             text, owners, masks = torch.cat([negative, text]), torch.cat([plain, owners]), torch.cat([masks, masks])
         grids = grids_of((height, width), len(parts.unet.config.block_out_channels))
-        name, made = LAYOUTS[self.settings.layout]
+        name, made = CELLS[self.settings.cells]
         options = {name: made(masks, owners, grids, text.dtype)}
 
         def predict(x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:

@@ -118,6 +118,6 @@ class FreestyleSettings(StableDiffusionSettings):
     word_list: Literal["auto", "names", "ade20k", "cocostuff"] = "auto"
     """The words that FreestyleNet was fine-tuned on, those of 'ade20k' or 'cocostuff', or 'names' for the class names
     themselves; 'auto' takes the list that is of exactly the data set's classes. `words` go before it."""
-    layout: Literal["nearest", "area"] = "nearest"
+    cells: Literal["nearest", "area"] = "nearest"
     """Whose words a cell of the latent sees: 'nearest' those of the class at its nearest pixel, as FreestyleNet was
     fitted; 'area' those of every class in it, by its share of the cell (the layout control map of PLACE)."""
