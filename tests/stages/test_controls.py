@@ -131,6 +131,19 @@ def test_evaluated_on_validation_the_test_split_is_not_read(run: Path, tmp_path:
     assert not (folder / "census-test").exists()
 
 
+def test_students_are_scored_at_the_size_of_the_real_masks(tmp_path: Path) -> None:
+    larger = "data.options={count: {train: 24, test: 6}, size_px: [48, 80]}"
+    words = (*TINY, larger, "synthesize.unguided_too=false", "evaluate.sets=[random]", "evaluate.seeds=1")
+    native, folder = "evaluate.scored_at=native", tmp_path / "run"
+    for asked in ((), (native,), (native,)):
+        assert call("evaluate", "scenes", *words, *asked, "--out", str(folder), "--device", "cpu") == 0
+    records = [json.loads(path.read_text()) for path in (folder / "students").glob("*.json")]
+    scored = {record["depends"].get("scored_at", "working"): np.sum(record["confusion"]) for record in records}
+    assert scored == {"working": 6 * 32 * 48, "native": 6 * 48 * 80}
+    assert (read_results(folder / "results.json").scored_at, len(records)) == ("native", 2)
+    assert "Scored at the size of the real masks." in (folder / "results.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

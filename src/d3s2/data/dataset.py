@@ -161,6 +161,12 @@ class ResizedDataset:
         """The mask at the working size."""
         return self._resized(mask, Image.Resampling.NEAREST, fill=IGNORE)
 
+    def scaled_image(self, image: UInt8[np.ndarray, "a b 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """The whole image at the scale that it has at the working size, neither cut nor padded."""
+        if self.resize == "stretch":
+            return self.resized_image(image)
+        return np.asarray(self._scaled(Image.fromarray(image), Image.Resampling.LANCZOS))
+
     def pair_stamp(self, item_id: str) -> str:
         height, width = self.size_px
         return f"{self.source.pair_stamp(item_id)}-{height}x{width}-{self.resize}"
@@ -176,12 +182,16 @@ class ResizedDataset:
         picture = Image.fromarray(array)
         if self.resize == "stretch":
             return np.asarray(picture.resize((width, height), how))
-        choose = max if self.resize == "crop" else min
-        scale = choose(height / picture.height, width / picture.width)
-        scaled = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
+        scaled = self._scaled(picture, how)
         canvas = Image.new(scaled.mode, (width, height), fill if scaled.mode == "L" else (fill, fill, fill))
         canvas.paste(scaled, ((width - scaled.width) // 2, (height - scaled.height) // 2))
         return np.asarray(canvas)
+
+    def _scaled(self, picture: Image.Image, how: Image.Resampling) -> Image.Image:
+        """So that it covers the working size (`crop`), or fits into it (`pad`)."""
+        choose = max if self.resize == "crop" else min
+        scale = choose(self.size_px[0] / picture.height, self.size_px[1] / picture.width)
+        return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), how)
 
 
 def read_pair(

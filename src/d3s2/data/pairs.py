@@ -90,11 +90,11 @@ class FilePairs:
         return next(self.batches([positions]))
 
     def take_masks(self, positions: Sequence[int]) -> UInt8[Tensor, "n h w"]:
-        masks = next(_read_ahead(self._mask, [positions], self.threads))
+        masks = next(read_ahead(self._mask, [positions], self.threads))
         return torch.from_numpy(np.stack(masks))
 
     def batches(self, draws: Iterable[Sequence[int]]) -> Iterator[Pairs]:
-        return map(_stacked, _read_ahead(self._pair, draws, self.threads))
+        return map(_stacked, read_ahead(self._pair, draws, self.threads))
 
     def _pair(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         return read_pair(self.dataset, self.ids[position])
@@ -143,7 +143,9 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images.to(torch.float32).clamp(0, 1) * 255.0).round().to(torch.uint8)
 
 
-def _read_ahead(read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int) -> Iterator[list[T]]:
+def read_ahead(
+    read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int = READ_THREADS
+) -> Iterator[list[T]]:
     """What `read` gives for each position of each draw, in order, while the next draws are being read."""
     pool = ThreadPoolExecutor(threads)
     pending: deque[list[Future[T]]] = deque()

@@ -77,6 +77,7 @@ def student_jobs(
                     protocol=_protocol(settings, architecture, device),
                     soft_weight=settings.soft_weight,
                     inference=settings.inference,
+                    native=settings.scored_at == "native",
                     device=str(device),
                     record=student_path(folder, set_name, architecture.student, seed, digest_of(depends)),
                     checkpoint_s=settings.checkpoint_s,
@@ -101,6 +102,7 @@ def _protocol_content(
         "protocol": touching(_protocol(settings, architecture, device), "student"),
         "inference": settings.inference and touching(settings.inference, "student"),
         "soft_weight": settings.soft_weight if any(part.soft for part in members) else None,
+        **({} if settings.scored_at == "working" else {"scored_at": settings.scored_at}),
         # Sums in another order, what the loss draws, batch normalisation: several devices give other numbers than one.
         "devices": settings.devices_per_student,
     }

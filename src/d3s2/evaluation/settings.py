@@ -75,6 +75,8 @@ class EvaluateSettings(Config):
     split: Literal["test", "val"] = Field(default="test", json_schema_extra=UNTOUCHED)
     """What students are scored on: `data.test`, or `data.val`, where settings are tried out so that no choice is made
     by the test split."""
+    scored_at: Literal["working", "native"] = Field(default="working", json_schema_extra=UNTOUCHED)
+    """The size at which students are scored: `data.size`, or that of each real mask (docs/evaluation.md)."""
     best_real: BestRealSettings = Field(default=BestRealSettings(), json_schema_extra=UNTOUCHED)
     """How `best-real` is chosen."""
     real_features: Literal["teacher", "census"] = Field(default="teacher", json_schema_extra=UNTOUCHED)

@@ -38,6 +38,7 @@ from d3s2.metrics.metric import Counts
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import save_segmenter
 from d3s2.student.group import ALONE, Group, launched_group
+from d3s2.student.native import measure_native
 from d3s2.student.predict import measure
 from d3s2.student.settings import SlidingWindowSettings, TrainSettings
 from d3s2.student.soft import SoftSource
@@ -63,6 +64,7 @@ class StudentJob:
         inference: windows of prediction; None predicts whole images.
         record: where what comes out is kept; checkpoint and early scores lie beside it meanwhile.
         checkpoint_s: seconds between two writings of it.
+        native: whether it is scored at the size of the real masks.
         score_every: iterations between two early scores; 0 takes none.
         num_devices: that train it together.
         keep: where to store the trained network; None drops it.
@@ -81,6 +83,7 @@ class StudentJob:
     device: str
     record: Path
     checkpoint_s: float
+    native: bool = False
     score_every: int = 0
     num_devices: int = 1
     keep: Path | None = None
@@ -167,6 +170,9 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
     first = group.index == 0
 
     def measured() -> Counts:
+        if job.native:
+            split = open_split(job.data, job.data.test)
+            return measure_native(net, split, device=device, autocast=autocast, sliding=job.inference, group=group)
         return measure(net, _test_pairs(job), device=device, autocast=autocast, sliding=job.inference, group=group)
 
     def score_early(iterations: int) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
-from d3s2.evaluation.grid import TestSplit, student_jobs
+from d3s2.evaluation.grid import student_jobs
 from d3s2.evaluation.scores import comparisons_of, results_of, row_of
 from d3s2.evaluation.set_names import asks_for_best_real, is_made_here
 from d3s2.evaluation.sets import Sets
@@ -23,7 +23,7 @@ from d3s2.pipeline.controls.best_real import choose_best_real
 from d3s2.pipeline.controls.draws import draw_folder, drawn, make_draws
 from d3s2.pipeline.controls.features import teacher_features
 from d3s2.pipeline.controls.soft_real import softener
-from d3s2.pipeline.controls.validation import on_validation, require_own_split
+from d3s2.pipeline.controls.validation import on_validation, require_own_split, scored_split
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
@@ -86,7 +86,7 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
         make_draws(run)
     metrics = {name: metric_named(name) for name in config.metrics}  # one of the user's is imported before any training
     places = places_for(run.device, config.devices_per_student)
-    test = TestSplit(run.test_digest, tuple(run.test_census.class_px.tolist()))
+    test = scored_split(run)
     judge = run.models / JUDGE
     jobs = list(
         student_jobs(
@@ -102,8 +102,9 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
         class_names=census.class_names,
         tail_classes=tail,
         dataset=run.test_data.name,
-        times_scored=times_scored(folder, run.test_digest),
+        times_scored=times_scored(folder, test.digest),
         draws=config.draws,
+        scored_at=config.scored_at,
         best_real=tuple(choices),
         comparisons=comparisons_of(rows),
         hardware=hardware(),

@@ -19,7 +19,7 @@ from d3s2.base.progress import SILENT, Progress
 from d3s2.data.catalogue import open_split
 from d3s2.data.census.counts import MaskCensus
 from d3s2.data.census.take import take_census
-from d3s2.data.dataset import SegmentationDataset
+from d3s2.data.dataset import ResizedDataset, SegmentationDataset
 from d3s2.data.pairs import PairSource, open_pairs
 from d3s2.generator.kinds import unloaded
 from d3s2.pipeline.config import RunConfig
@@ -72,7 +72,7 @@ class Run:
         return open_split(self.config.data, self.config.data.train)
 
     @cached_property
-    def test_data(self) -> SegmentationDataset:
+    def test_data(self) -> ResizedDataset:
         """The split that students are scored on, at the working size."""
         return open_split(self.config.data, self.config.data.test)
 
@@ -94,8 +94,14 @@ class Run:
     @cached_property
     def test_census(self) -> MaskCensus:
         """Pixel counts of the test split: all its masks are read, so that a bad one is named before any training."""
-        name = re.sub(r"[^A-Za-z0-9.+-]+", "_", self.config.data.test)
-        return self._counted(self.test_data, f"{CENSUS}-{name}", skip_bad=False)
+        return self._counted(self.test_data, f"{CENSUS}-{_plain(self.config.data.test)}", skip_bad=False)
+
+    @cached_property
+    def scored_census(self) -> MaskCensus:
+        """That of the test split at the size at which students are scored (`evaluate.scored_at`)."""
+        if self.config.evaluate.scored_at == "working":
+            return self.test_census
+        return self._counted(self.test_data.source, f"{CENSUS}-{_plain(self.config.data.test)}-native", skip_bad=False)
 
     @property
     def test_digest(self) -> str:
@@ -108,11 +114,16 @@ class Run:
 
     def count_test_masks(self) -> MaskCensus:
         """Takes that of the test split now; raises DataError for a mask that students cannot be scored on."""
-        return self.test_census
+        return self.scored_census
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         workers = num_cores() if len(data.ids) >= MANY_MASKS else 0
         return take_census(data, self.base / folder, workers=workers, skip_bad=skip_bad, progress=self.progress)
+
+
+def _plain(split: str) -> str:
+    """The name of a split as part of a folder's."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", split)
 
 
 def set_folder(run: Run, name: str) -> Path:

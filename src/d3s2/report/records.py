@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import write_json
@@ -117,6 +117,7 @@ class Results:
         times_scored: the most records of one student (set, architecture, seed) on `dataset` in the run's folder: 1 says
             that no setting was changed there after a score on it was seen. None in results of earlier versions.
         draws: distilled sets that the seeds took turns in; with 1 their deviation is that of students alone.
+        scored_at: 'working', or 'native' where predictions were brought to the size of each real mask.
         best_real: how the best real subset was chosen, for each kind of labels that was asked for.
         comparisons: of sets with real subsets of their size, and of soft labels with hard ones.
         dataset: what every student was scored on, for example 'camvid/val'.
@@ -143,6 +144,7 @@ class Results:
     format_version: int = FORMAT_VERSION
     times_scored: int | None = None
     draws: int = 1
+    scored_at: Literal["working", "native"] = "working"
     best_real: tuple[RealChoice, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
 

@@ -60,7 +60,7 @@ def results_table(results: Results) -> Table:
 def _reading(results: Results) -> tuple[str, ...]:
     """What a reader must know of the spreads, and of what was chosen by which split."""
     made = [row for row in results.sets if row.name.startswith(GUIDED) and len(row.seeds) > 1]
-    notes = []
+    notes = ["Scored at the size of the real masks."] if results.scored_at == "native" else []
     if made and results.draws == 1:
         notes.append("One distilled set was drawn: its deviation is that of students alone (evaluate.draws).")
     elif made:

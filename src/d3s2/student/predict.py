@@ -37,10 +37,20 @@ def _classes(
     sliding: SlidingWindowSettings | None,
 ) -> UInt8[Tensor, "n h w"]:
     """The same of one batch, left on the device."""
+    return scores_of(net, images, device, autocast, sliding).argmax(dim=1).to(torch.uint8)
+
+
+def scores_of(
+    net: Segmenter,
+    images: UInt8[Tensor, "n 3 h w"],
+    device: torch.device,
+    autocast: torch.dtype | None,
+    sliding: SlidingWindowSettings | None,
+) -> Float[Tensor, "n c h w"]:
+    """Scores of each class before the softmax of one batch, left on the device."""
     with torch.no_grad(), reduced(device, autocast):
         unit = to_unit(to_device(images, device))
-        scores = net(unit).scores if sliding is None else sliding_scores(net, unit, sliding)
-    return scores.argmax(dim=1).to(torch.uint8)
+        return net(unit).scores if sliding is None else sliding_scores(net, unit, sliding)
 
 
 def sliding_scores(

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from d3s2.base.errors import WorkError
 from d3s2.base.formats.files import write_json
-from d3s2.evaluation.grid import TestSplit, student_jobs
+from d3s2.evaluation.grid import student_jobs
 from d3s2.evaluation.scores import row_of
 from d3s2.evaluation.sets import Sets
 from d3s2.evaluation.students import train_students
@@ -14,7 +14,7 @@ from d3s2.execution.local import num_workers, places_for
 from d3s2.metrics.formulas import rarest_classes
 from d3s2.metrics.metric import metric_named
 from d3s2.metrics.table import MIOU
-from d3s2.pipeline.controls.validation import on_validation
+from d3s2.pipeline.controls.validation import on_validation, scored_split
 from d3s2.pipeline.run import Run
 from d3s2.report.controls import RealChoice
 from d3s2.report.set_names import SOFT_END
@@ -44,7 +44,7 @@ def choose_best_real(run: Run, sets: Sets, folder: Path, *, soft: bool) -> RealC
         "score_every": 0,
     }
     asked, places = config.model_copy(update=update), places_for(run.device, config.devices_per_student)
-    test = TestSplit(held.test_digest, tuple(held.test_census.class_px.tolist()))
+    test = scored_split(held)
     jobs = list(student_jobs(asked, held.config.data, sets, test, folder=folder, judge=run.models, device=run.device))
     run.progress.say(f"best-real: {len(how.candidates)} ways to choose real pairs, scored on {held.test_data.name}")
     records = train_students(jobs, places, num_workers(asked.workers, places), run.progress)

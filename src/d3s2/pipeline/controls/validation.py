@@ -6,6 +6,7 @@ from d3s2.base.errors import UsageError
 from d3s2.data.catalogue import open_split
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.settings import DataSettings
+from d3s2.evaluation.grid import TestSplit
 from d3s2.pipeline.run import Run
 
 
@@ -35,6 +36,12 @@ def on_validation(run: Run) -> Run:
         )
     held = data.model_copy(update={"test": data.val})
     return replace(run, config=run.config.model_copy(update={"data": held}))
+
+
+def scored_split(run: Run) -> TestSplit:
+    """What students of a run are scored on, at the size at which they are."""
+    census = run.scored_census
+    return TestSplit(census.digest, tuple(census.class_px.tolist()))
 
 
 def _stamps(data: SegmentationDataset) -> set[tuple[str, str]]:
