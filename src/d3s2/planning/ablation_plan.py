@@ -9,7 +9,7 @@ from d3s2.evaluation.set_names import is_made_here, parse_set, takes_all
 from d3s2.pipeline.ablate import Grid
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.variants import Variant, folder_name
-from d3s2.planning.plan import Plan, Step, make_plan
+from d3s2.planning.plan import Plan, Step, make_plan, num_choosing
 from d3s2.report.ablation import REFERENCE
 from d3s2.selection.select import masks_for_ratio
 
@@ -20,8 +20,9 @@ def plan_ablation(grid: Grid, device: torch.device) -> Plan:
     plan = make_plan(base, device, ("distill", "evaluate"))
     num_all = len(open_split(base.data, base.data.train).ids)
     work = sum(_sampling_work(config, num_all) for config in grid.runs.values())
-    students = _num_students(grid)
-    per_call = len(base.evaluate.sets) * base.evaluate.seeds
+    choosing = num_choosing(base.evaluate)
+    students = _num_students(grid) + choosing
+    per_call = len(base.evaluate.sets) * base.evaluate.seeds + choosing
     steps = {
         "synthesize": (
             f"{len(grid.runs)} sets for {len(grid.variants)} variants",
