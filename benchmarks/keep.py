@@ -2,7 +2,7 @@
 
     python benchmarks/keep.py runs/camvid        writes benchmarks/camvid_<hardware>_<date>.json, copies the gallery
     python benchmarks/keep.py runs/camvid-grid --judged runs/camvid      the same from an ablation along budgets
-    python benchmarks/keep.py --tables           writes tables and curves anew, from the latest file of each
+    python benchmarks/keep.py --tables           writes tables, sentences and curves anew, from the latest file of each
 
 A kept file is results.json with the judges, the cost of guidance and of each stage beside it; older ones are of the
 first format of results. Of an ablation along budgets (`d3s2 ablate RECIPE --vary select.ratio=... --split test`) each
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from sentences import said
 
 from d3s2.base.formats.files import read_json, write_json, write_text
 from d3s2.base.formats.records import record_from
@@ -25,7 +26,7 @@ from d3s2.report.tables import measured
 from d3s2.results.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.results.older_results import current_row
 from d3s2.results.records import SetResult
-from d3s2.set_names import set_title
+from d3s2.set_names import BEST_REAL, RANDOM, SOFT_END, base_for, order_of, set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"
@@ -33,6 +34,7 @@ RUNS = ("scenes", "camvid", "ccp")
 GRID = "ablation-test.json"
 LEAST = 0.005  # of a share that others are told as factors of: 0.1 is not five times 0.02
 PAGES = ("README.md", "docs/results.md")
+BLOCK = re.compile(rf"<!-- (table|says):({'|'.join(RUNS)})(:full)? -->.*?<!-- /\1 -->", re.DOTALL)
 OF_ABLATION = ("dataset", "config", "hardware", "date", "commit", "command", "versions")
 
 
@@ -95,19 +97,26 @@ def table(path: Path, full: bool, up: str) -> str:
     results = read_kept(path)
     if "budget" in results["sets"][0]:
         return budget_table(path, results, full, up)
-    random = next((mean_of(row, "miou") for row in results["sets"] if row["name"] == "random"), None)
-    lines = ["| set | images | mIoU, % | tail mIoU, % | of random |", "|---|---:|---:|---:|---:|"]
-    for row in results["sets"]:
+    rows = {row["name"]: row for row in results["sets"]}
+    bases = [name for name in (RANDOM, BEST_REAL) if name in rows]
+    heads = ["set", "images", "mIoU, %", "tail mIoU, %", *(f"× {set_title(name)}" for name in bases)]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    for row in sorted(rows.values(), key=lambda row: order_of(row["name"])):
         mark = "**" if row["name"] == "distilled" else ""
         cells = (
             set_title(row["name"]),
             f"{row['items']:,}",
             _score(row, "miou"),
             _score(row, "tail_miou"),
-            f"× {mean_of(row, 'miou') / random:.2f}" if random else "-",
+            *(_factor(row, rows[base_for(row["name"], base, rows) or base]) for base in bases),
         )
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in cells) + " |")
     return "\n".join([*lines, "", _caption(path, results, up)])
+
+
+def _factor(row: dict[str, Any], base: dict[str, Any]) -> str:
+    above, below = mean_of(row, "miou"), mean_of(base, "miou")
+    return f"× {above / below:.2f}" if above is not None and below else "-"
 
 
 def budget_table(path: Path, results: dict[str, Any], full: bool, up: str) -> str:
@@ -164,8 +173,23 @@ def _caption(path: Path, results: dict[str, Any], up: str) -> str:
     trained = " and ".join(f"a {student} after {iterations:,} iterations" for student, iterations in students)
     return (
         f"*{config['name']}* at {size} px, {results['dataset']}: mean ± deviation over {len(row['seeds'])} seeds of "
-        f"{trained}; tail: the rarest third of the classes. {_recounted(results)}{where}"
+        f"{trained}; tail: the rarest third of the classes. {_spread(results)}{_recounted(results)}{where}"
     )
+
+
+def _spread(results: dict[str, Any]) -> str:
+    """What deviations are of, and how the best real subset was chosen."""
+    draws = results.get("draws", 1)
+    drawn = (
+        f"{draws} draws of the distilled set"
+        if draws > 1
+        else "one distilled set, whose deviation is of students alone"
+    )
+    told = f"Drawn: {drawn}. "
+    for choice in results.get("best_real", []):
+        title = set_title(f"{BEST_REAL}{SOFT_END if choice['soft'] else ''}")
+        told += f"{title.capitalize()}: {choice['chosen']}, chosen on {choice['dataset']}. "
+    return told
 
 
 def _recounted(results: dict[str, Any]) -> str:
@@ -186,17 +210,28 @@ def latest(name: str) -> Path:
 
 
 def write_tables() -> None:
-    """Replaces what stands between the markers of the pages: `table:NAME`, or `table:NAME:full` for all of a grid."""
+    """Draws the curves and writes the pages anew."""
     for name in RUNS:
         draw_budgets(read_kept(latest(name)))
     for page in PAGES:
-        text, up = (ROOT / page).read_text(), "../" * page.count("/")
-        for name in RUNS:
-            for marker in (name, f"{name}:full"):
-                new = f"<!-- table:{marker} -->\n{table(latest(name), marker != name, up)}\n<!-- /table -->"
-                pattern = rf"<!-- table:{marker} -->.*?<!-- /table -->"
-                text = re.sub(pattern, lambda _, new=new: new, text, flags=re.DOTALL)
-        write_text(ROOT / page, text)
+        write_text(ROOT / page, filled(page))
+
+
+def filled(page: str) -> str:
+    """A page with what stands between its markers made anew from the latest kept files.
+
+    `table:NAME` is a table, `says:NAME` what may be said of it (sentences.py); `:full` behind them has all of a grid,
+    and all figures.
+    """
+    up = "../" * page.count("/")
+
+    def made(found: re.Match[str]) -> str:
+        kind, name, full = found[1], found[2], found[3] is not None
+        path = latest(name)
+        text = table(path, full, up) if kind == "table" else said(read_kept(path), full)
+        return f"<!-- {kind}:{name}{found[3] or ''} -->\n{text}\n<!-- /{kind} -->"
+
+    return BLOCK.sub(made, (ROOT / page).read_text(encoding="utf-8"))
 
 
 def main() -> None:

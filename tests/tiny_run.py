@@ -26,6 +26,7 @@ TINY = (
     "evaluate.train.width=8",
     "evaluate.seeds=2",
     "evaluate.workers=1",
+    "evaluate.sets=[random, balanced, distilled-unguided, distilled, all]",
 )
 
 

@@ -80,6 +80,7 @@ def test_masks_that_do_not_differ_make_fewer_clusters() -> None:
     assert (np.bincount(members) == 5).all()
 
 
+@pytest.mark.filterwarnings("ignore")  # of what apricot-select imports
 def test_facility_location_equals_apricots_greedy(features: np.ndarray) -> None:
     apricot = pytest.importorskip("apricot", reason="the extra `benchmarks` brings apricot-select")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)

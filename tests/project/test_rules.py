@@ -62,7 +62,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixt
     assert call("demo", "--dry-run", "--out", str(tmp_path / "run"), "--device", "cpu") == 0
     shown = capsys.readouterr().out
     assert "20 masks by class-balanced" in shown
-    assert "15 students" in shown
+    assert "24 students" in shown
     assert "disk: about" in shown
     assert not (tmp_path / "run").exists()
 

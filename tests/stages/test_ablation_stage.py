@@ -146,7 +146,7 @@ def test_the_plan_counts_a_real_set_of_one_budget_once() -> None:
     plan = plan_ablation(Grid(base, plan_variants(base, ("parts",), ()), "val"), torch.device("cpu"))
     amounts = {step.what: step.amount for step in plan.steps}
     assert amounts["synthesize"] == "6 sets for 8 variants"
-    assert amounts["evaluate"] == "18 students, scored on val"
+    assert amounts["evaluate"] == "26 students, scored on val"  # 20, and six that choose best-real
 
 
 @pytest.mark.parametrize(

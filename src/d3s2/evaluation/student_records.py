@@ -160,11 +160,12 @@ def times_scored(folder: Path, test_digest: str) -> int:
 
     1 says that no setting was changed there after its score on this split was seen.
     """
-    found: Counter[tuple[Any, ...]] = Counter()
+    found: Counter[tuple[str, str, str]] = Counter()
     for path in (folder / STUDENTS).glob("[!.]*.json"):
         record = read_json(path)
-        if isinstance(record, dict) and record.get("depends", {}).get("test") == test_digest:
-            found[record.get("set_name"), record.get("student"), record.get("seed")] += 1
+        depends = record.get("depends") if isinstance(record, dict) else None
+        if isinstance(depends, dict) and depends.get("test") == test_digest:
+            found[str(record.get("set_name")), str(record.get("student")), str(record.get("seed"))] += 1
     return max(found.values(), default=0)
 
 

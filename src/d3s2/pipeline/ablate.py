@@ -61,7 +61,8 @@ class Grid:
                 f"--split {self.split} is the split that students are trained on; give another one, for example "
                 f"'{self.config.data.test}'."
             )
-        if any(parse_name(name).asks_for_best_real for name in self.config.evaluate.sets):
+        chooses = any(parse_name(name).asks_for_best_real for name in self.config.evaluate.sets)
+        if chooses and self.split == self.config.data.test:  # another split is one to choose on
             require_own_split(self.config.data)
 
     @property

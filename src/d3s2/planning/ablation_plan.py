@@ -7,7 +7,7 @@ import torch
 from d3s2.data import open_split
 from d3s2.evaluation import parse_set
 from d3s2.pipeline import Grid, RunConfig, Variant, folder_name
-from d3s2.planning.plan import Plan, Step, make_plan
+from d3s2.planning.plan import Plan, Step, make_plan, num_choosing
 from d3s2.results import REFERENCE
 from d3s2.selection import masks_for_ratio
 from d3s2.set_names import parse_name
@@ -19,8 +19,9 @@ def plan_ablation(grid: Grid, device: torch.device) -> Plan:
     plan = make_plan(base, device, ("distill", "evaluate"))
     num_all = len(open_split(base.data, base.data.train).ids)
     work = sum(_sampling_work(config, num_all) for config in grid.runs.values())
-    students = _num_students(grid)
-    per_call = len(base.evaluate.sets) * base.evaluate.seeds
+    choosing = num_choosing(base.evaluate)
+    students = _num_students(grid) + choosing
+    per_call = len(base.evaluate.sets) * base.evaluate.seeds + choosing
     steps = {
         "synthesize": (
             f"{len(grid.runs)} sets for {len(grid.variants)} variants",

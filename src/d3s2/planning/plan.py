@@ -14,7 +14,7 @@ import torch
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import num_threads
 from d3s2.data import open_split, published_split
-from d3s2.evaluation import THREADS, ArchitectureSettings, parse_set
+from d3s2.evaluation import THREADS, ArchitectureSettings, EvaluateSettings, parse_set
 from d3s2.execution import workers_for
 from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
 from d3s2.model_cards import MODEL_CARDS
@@ -239,13 +239,17 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     return Step("synthesize", amount, batches * settings.steps_taken * factor * step_s)
 
 
+def num_choosing(settings: EvaluateSettings) -> int:
+    """Students that choose the best real subset, for each kind of labels that is asked for."""
+    labels = {part.soft for name in settings.sets for part in parse_set(name) if part.source == BEST_REAL}
+    return len(labels) * len(settings.best_real.candidates) * (settings.best_real.seeds or settings.seeds)
+
+
 def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, architecture: ArchitectureSettings) -> Step:
     settings, train = config.evaluate, architecture.protocol(config.evaluate.train)
     count = len(settings.sets) * settings.seeds
     if architecture == settings.architectures[0]:
-        labels = {part.soft for name in settings.sets for part in parse_set(name) if part.source == BEST_REAL}
-        chosen_from = len(settings.best_real.candidates) * (settings.best_real.seeds or settings.seeds)
-        count += len(labels) * chosen_from
+        count += num_choosing(settings)
     amount = f"{count} students, {architecture.student}, {train.iterations:,} iterations of {train.batch}"
     together = settings.devices_per_student
     workers = workers_for(settings.workers, device, together)

@@ -141,7 +141,8 @@ def _draw_curve(axes: Axes, name: str, rows: Sequence[AblationRow]) -> None:
     deviations = [row.result.scores[MIOU].std or 0.0 for row in rows]
     axes.errorbar(
         xs, means, yerr=deviations, color=style.colour, marker=style.marker, markersize=7, linewidth=2,
-        capsize=3, markeredgecolor=PAPER, markeredgewidth=0.8, label=set_label(name),
+        linestyle=style.line, capsize=3, markerfacecolor=style.fill, markeredgecolor=style.edge, markeredgewidth=0.8,
+        label=set_label(name),
     )  # fmt: skip
 
 
@@ -161,8 +162,8 @@ def learning_figure(results: Results, student: str) -> Figure | None:
         low, high = zip(*((m - d, m + d) for m, d in zip(means, deviations, strict=True)), strict=True)
         axes.fill_between(xs, low, high, color=style.colour, alpha=0.15, linewidth=0)
         axes.plot(
-            xs, means, color=style.colour, marker=style.marker, markersize=6, linewidth=2, markeredgecolor=PAPER,
-            markeredgewidth=0.8, label=set_label(row.name),
+            xs, means, color=style.colour, marker=style.marker, markersize=6, linewidth=2, linestyle=style.line,
+            markerfacecolor=style.fill, markeredgecolor=style.edge, markeredgewidth=0.8, label=set_label(row.name),
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)

@@ -6,7 +6,7 @@ own as well. Source: M. Okabe, K. Ito, "Color Universal Design", 2008.
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,11 +22,31 @@ MAX_NAME, MAX_TITLE = 28, 52
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks: colour on white, marker, and the CSS variable that takes the colour's place on the page."""
+    """How a series looks: colour on white, marker, and the CSS variable that takes the colour's place on the page.
+
+    Args:
+        soft: with soft labels: lines are dashed, markers hollow.
+    """
 
     colour: str
     marker: str
     variable: str
+    soft: bool = False
+
+    @property
+    def line(self) -> str:
+        """Of a curve, in matplotlib's words."""
+        return "--" if self.soft else "-"
+
+    @property
+    def fill(self) -> str:
+        """Of a marker."""
+        return PAPER if self.soft else self.colour
+
+    @property
+    def edge(self) -> str:
+        """Of a marker."""
+        return self.colour if self.soft else PAPER
 
 
 STYLES = {
@@ -44,7 +64,8 @@ VARIABLES |= {style.colour: style.variable for style in STYLES.values()}
 
 def style_of(name: str) -> Style:
     """The look of a set, with soft labels that of hard ones; sets that have none of their own share one."""
-    return STYLES.get(hard_of(name), OTHER)
+    hard = hard_of(name)
+    return replace(STYLES.get(hard, OTHER), soft=hard != name)
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:

@@ -188,13 +188,16 @@ def _dot_panels(
 def _draw_dots(axes: Axes, name: str, values: Sequence[float | None], none_at: float | None) -> None:
     style = style_of(name)
     size, edge = (10.0, 2.8) if style.marker == "|" else (7.5, 0.9)
-    ring = style.colour if style.marker == "|" else PAPER
+    ring = style.colour if style.marker == "|" else style.edge
     drawn = [(value, place) for place, value in enumerate(values) if value is not None]
     common: dict[str, Any] = {"linestyle": "none", "marker": style.marker, "markersize": size, "clip_on": False}
     # Dots may stand over the rim; the layout must not make room for them (nor for a series that has none).
     common["in_layout"] = False
     xs, ys = zip(*drawn, strict=True) if drawn else ((), ())
-    axes.plot(xs, ys, color=style.colour, markeredgecolor=ring, markeredgewidth=edge, label=set_label(name), **common)
+    axes.plot(
+        xs, ys, color=style.colour, markerfacecolor=style.fill, markeredgecolor=ring, markeredgewidth=edge,
+        label=set_label(name), **common,
+    )  # fmt: skip
     if none_at is not None:
         places = [place for place, value in enumerate(values) if value is None]
         common["markersize"] = size - 1

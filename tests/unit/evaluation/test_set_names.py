@@ -97,7 +97,8 @@ def test_a_candidate_for_best_real_is_one_choice_of_real_pairs() -> None:
     for name in ("random", "all", "best-real", "balanced-soft", "balanced+herding", "herding@distilled", "distilled"):
         with pytest.raises(ConfigError, match=rf"'{re.escape(name)}' is no candidate for best-real, expected one of"):
             load_run("scenes", [f"evaluate.best_real.candidates=[{name}]"])
-    assert load_run("scenes", ["evaluate.best_real.candidates=[stratified]"]).evaluate.best_real.seeds is None
+    asked = load_run("scenes", ["evaluate.best_real.candidates=[stratified]"])
+    assert asked.evaluate.best_real.candidates == ("stratified",)
 
 
 @pytest.mark.parametrize(

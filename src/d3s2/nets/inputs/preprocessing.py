@@ -29,7 +29,7 @@ class Preprocessing:
         divisor: sides are stretched up to a multiple of it, as transformers' image processors do.
         size_px: what the network sees: the shorter side, or (height, width). None keeps the size of the images.
             Smaller makes guidance cheaper.
-        window_px: side of the square windows that a network of one size takes (`nets.inputs.windows`); images are scaled so
+        window_px: side of the square windows that a network of one size takes (`nets.inputs`); images are scaled so
             that their shorter side has it, and neither `divisor` nor `size_px` counts. None: any size is taken.
 
     Source: the image processors of transformers; their own `size` is not used, since images arrive at the size that
