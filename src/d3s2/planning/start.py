@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from d3s2.base.config import build, read_yaml
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.progress import SILENT, Progress
@@ -16,8 +17,8 @@ from d3s2.data.discovery.look import look
 from d3s2.data.discovery.picture import picture_of_pairs
 from d3s2.data.discovery.records import Findings
 from d3s2.data.discovery.write import data_set_file, list_files
+from d3s2.pipeline.config import RunConfig
 from d3s2.planning.first_run import first_run, run_file
-from d3s2.recipes import load_run
 
 DATASET, RUN, PICTURE = "dataset.yaml", "run.yaml", "pairs.png"
 SHOWN = 12
@@ -110,7 +111,7 @@ def _texts(found: Findings, place: Path, device: torch.device) -> dict[str, byte
 
 def _tried(found: Findings, place: Path) -> bytes:
     """Reads what was written as a run would, and draws a few pairs."""
-    data = load_run(str(place / RUN)).data
+    data = build(RunConfig, read_yaml(place / RUN), RUN).data
     opened: Mapping[str, Any] = {
         split: open_dataset(data.dataset, split, data.root, data.options) for split in found.splits
     }
