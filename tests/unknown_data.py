@@ -120,6 +120,16 @@ def without_words(root: Path) -> Path:
     return root
 
 
+def with_predictions(root: Path) -> Path:
+    """Masks of another kind lie beside, as many as there are masks."""
+    for at, one in enumerate(SCENES.ids):
+        split = "training" if at < 6 else "validation"
+        put(root / f"images/{split}/{one}.jpg", SCENES.image(one))
+        put(root / f"annotations/{split}/{one}.png", kinds(one))
+        put(root / f"predictions/{one}.png", kinds(one) // 2)
+    return root
+
+
 def panoptic(root: Path) -> Path:
     for split, ids in (("train", SCENES.ids[:6]), ("val", SCENES.ids[6:])):
         content: dict = {"images": [], "annotations": []}
@@ -165,6 +175,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
         sixteen_bits,
         binary,
         without_words,
+        with_predictions,
         panoptic,
         hugging_face,
     )

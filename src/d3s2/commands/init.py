@@ -18,7 +18,7 @@ def init(
 ) -> None:
     """Looks at a folder of data, says what it found, and writes a data set file, a run file and a picture of pairs."""
     from d3s2.base.machine.runtime import pick_device
-    from d3s2.recipes.start import start
+    from d3s2.planning import start
     from d3s2.terminal import progress_for_people
 
     with unwinding():

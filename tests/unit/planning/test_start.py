@@ -28,6 +28,7 @@ SPLITS = {
     "split_folders": ("train", 7, "val", 3),
     "splits_above": ("train", 6, "test", 2),
     "list_files": ("train", 6, "val", 4),
+    "with_predictions": ("training", 6, "validation", 4),
     "panoptic": ("train", 6, "val", 4),
     "hugging_face": ("train[:80%]", 8, "train[80%:]", 2),
 }

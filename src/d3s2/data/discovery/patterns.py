@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import PurePosixPath
 
 from d3s2.data.discovery.records import FoundSide
@@ -12,6 +13,8 @@ from d3s2.data.discovery.roles import role_in
 
 SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?|dev)(\d*)", re.IGNORECASE)
 COLOURED = re.compile(r"colou?r", re.IGNORECASE)
+MOST_TEMPLATES = 4
+"""Folders of images, and of masks, that are tried with one another."""
 CUTS = re.compile(r"[^_.\-]*[_.\-]")
 """Names are cut behind these signs."""
 
@@ -40,14 +43,28 @@ class Match:
 
 def match(images: Sequence[PurePosixPath], masks: Sequence[PurePosixPath]) -> Match | None:
     """How most of the files pair; None where nothing does."""
-    image_folder, mask_folder = _template(images), _template(masks)
-    placed = [*_placed(images, image_folder)]
+    best: Match | None = None
+    for image_folder, mask_folder in product(_templates(images), _templates(masks)):
+        here, there = [*_placed(images, image_folder)], [*_placed(masks, mask_folder)]
+        found = _named_alike(here, there, image_folder, mask_folder)
+        if found is None:
+            continue
+        if best is None or len(found.pairs) > len(best.pairs):
+            best = found
+        if 10 * len(found.pairs) >= 9 * min(len(images), len(masks)):
+            break  # nothing that is tried later can be much better
+    return best
+
+
+def _named_alike(
+    images: "Sequence[Placed]", masks: "Sequence[Placed]", image_folder: str, mask_folder: str
+) -> Match | None:
+    """The patterns by which most names of two folders are alike."""
     found: list[tuple[int, bool, int, str, str, str, str]] = []
-    mask_names = [*_placed(masks, mask_folder)]
-    for before, after in _affixes([name for _, name, _ in placed]):
-        keys = {(split, stripped) for split, name, _ in placed if (stripped := _strip(name, before, after)) is not None}
+    for before, after in _affixes([name for _, name, _ in images]):
+        keys = {(split, stripped) for split, name, _ in images if (stripped := _strip(name, before, after)) is not None}
         variants: Counter[tuple[str, str]] = Counter()
-        for split, name, _ in mask_names:
+        for split, name, _ in masks:
             variants.update(_variants(split, name, keys))
         for (mask_before, mask_after), count in variants.items():
             length = len(before + after + mask_before + mask_after)
@@ -58,7 +75,7 @@ def match(images: Sequence[PurePosixPath], masks: Sequence[PurePosixPath]) -> Ma
     most = max(count for count, *_ in found)
     near = [one for one in found if 10 * one[0] >= 9 * most]
     *_, before, after, mask_before, mask_after = max(near, key=lambda one: (one[1], one[0], *one[2:]))
-    return _match(placed, mask_names, (image_folder, before, after), (mask_folder, mask_before, mask_after))
+    return _match(images, masks, (image_folder, before, after), (mask_folder, mask_before, mask_after))
 
 
 Placed = tuple[str, str, str]
@@ -88,16 +105,13 @@ def _extensions(side: dict[tuple[str, str], str], pairs: frozenset[tuple[str, st
     return tuple(sorted({extension for key, extension in side.items() if key in pairs}))
 
 
-def _template(files: Sequence[PurePosixPath]) -> str:
-    """The folder that most of the files lie in or below, with `{split}` where a folder is named after one."""
-    parents = Counter(file.parent for file in files)
-    templates: dict[str, int] = defaultdict(int)
-    for parent, count in parents.items():
+def _templates(files: Sequence[PurePosixPath]) -> list[str]:
+    """Folders that files lie in or below, those of splits first, then by their files; last the one above them all."""
+    templates: Counter[str] = Counter()
+    for parent, count in Counter(file.parent for file in files).items():
         templates[_generalised(parent)] += count
-    with_split = {one: count for one, count in templates.items() if "{split}" in one}
-    if 2 * sum(with_split.values()) > len(files):
-        return max(with_split, key=lambda one: (with_split[one], one))
-    return os.path.commonpath([*templates]) or "." if len(templates) > 1 else next(iter(templates))
+    usual = sorted(templates, key=lambda one: ("{split}" not in one, -templates[one], one))[:MOST_TEMPLATES]
+    return [*dict.fromkeys([*usual, os.path.commonpath([*templates]) or "."])]
 
 
 def _generalised(folder: PurePosixPath) -> str:

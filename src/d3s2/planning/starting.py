@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
+from d3s2.base.config import build, read_yaml
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import open_split
 from d3s2.data.discovery import Findings, data_set_file, list_files, look, picture_of_pairs
-from d3s2.recipes import load_run
-from d3s2.recipes.first_run import first_run, run_file
+from d3s2.pipeline import RunConfig
+from d3s2.planning.first_run import first_run, run_file
 
 DATASET, RUN, PICTURE = "dataset.yaml", "run.yaml", "pairs.png"
 SHOWN = 12
@@ -106,7 +107,7 @@ def _texts(found: Findings, place: Path, device: torch.device) -> dict[str, byte
 
 def _tried(found: Findings, place: Path) -> bytes:
     """Reads what was written as a run would, and draws a few pairs."""
-    data = load_run(str(place / RUN)).data
+    data = build(RunConfig, read_yaml(place / RUN), RUN).data
     opened = {split: open_split(data, split).source for split in found.splits}
     return picture_of_pairs(opened[data.train])
 
