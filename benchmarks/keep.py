@@ -180,12 +180,12 @@ def _caption(path: Path, results: dict[str, Any], up: str) -> str:
 def _spread(results: dict[str, Any]) -> str:
     """What deviations are of, and how the best real subset was chosen."""
     draws = results.get("draws", 1)
-    drawn = (
-        f"{draws} draws of the distilled set"
+    told = (
+        f"Over {draws} draws of the distilled set"
         if draws > 1
-        else "one distilled set, whose deviation is of students alone"
+        else "One draw of the distilled set, whose deviation is "
     )
-    told = f"Drawn: {drawn}. "
+    told += ". " if draws > 1 else "that of students alone. "
     for choice in results.get("best_real", []):
         title = set_title(f"{BEST_REAL}{SOFT_END if choice['soft'] else ''}")
         told += f"{title.capitalize()}: {choice['chosen']}, chosen on {choice['dataset']}. "
