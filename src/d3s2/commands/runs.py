@@ -141,6 +141,7 @@ def _work(
 ) -> None:
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import pick_device, stopwatch
+    from d3s2.execution.log import log_path
     from d3s2.pipeline.distill import distill_run
     from d3s2.pipeline.evaluate import evaluate
     from d3s2.pipeline.report import write_report
@@ -155,7 +156,7 @@ def _work(
     with opened_run(config, out, device, execution=execution) as run, stopwatch() as watch:
         if execution.share is not None:
             do_share(run, parts)
-            print_text(f"Share {execution.share} of {out} is done.")
+            print_text(f"Share {execution.share} of {out} is done. The log is {log_path(out, execution.share)}")
             return
         results = None
         if "evaluate" in parts:
@@ -169,4 +170,4 @@ def _work(
         return
     if results is not None:
         print_text(to_markdown(results_table(results)))
-    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}")
+    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}, the log {log_path(out)}")
