@@ -140,6 +140,7 @@ def _work(
 ) -> None:
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import pick_device, stopwatch
+    from d3s2.execution import log_path
     from d3s2.pipeline import distill_run, evaluate_run, write_report
     from d3s2.pipeline.work import do_share
     from d3s2.planning import make_plan
@@ -152,7 +153,7 @@ def _work(
     with opened_run(config, out, device, execution=execution) as run, stopwatch() as watch:
         if execution.share is not None:
             do_share(run, parts)
-            print_text(f"Share {execution.share} of {out} is done.")
+            print_text(f"Share {execution.share} of {out} is done. The log is {log_path(out, execution.share)}")
             return
         results = None
         if "evaluate" in parts:
@@ -166,4 +167,4 @@ def _work(
         return
     if results is not None:
         print_text(to_markdown(results_table(results)))
-    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}")
+    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}, the log {log_path(out)}")
