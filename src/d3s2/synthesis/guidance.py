@@ -24,33 +24,45 @@ from d3s2.synthesis.settings import RULES, GuidanceSettings
 class Refusals:
     """Counts steps at which a gradient was not finite; more than `allowed` for one item end the work.
 
+    On a CPU that is at once. On another device it is when the counts are asked for: reading them at every step would
+    let the device run dry.
+
     Args:
         items: what messages call the items of the batch.
         allowed: steps an item may take without some or all of its guidance for that reason.
-        ends: raise at once; False leaves it to the caller to drop the items that have too many.
+        ends: raise; False leaves it to the caller to drop the items that have too many.
     """
 
     items: tuple[str, ...]
     allowed: int = 3
     counts: list[int] = field(default_factory=list)
     ends: bool = True
+    unread: list[Bool[Tensor, " b"]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.counts = self.counts or [0] * len(self.items)
 
     def note(self, refused: Bool[Tensor, " b"]) -> None:
         """Adds a step, however many of its gradients were refused; raises NumericError for an item with too many."""
-        for index in refused.nonzero().flatten().tolist():
+        self.unread.append(refused)
+        if refused.device.type == "cpu":
+            self._read()
+
+    def too_many(self) -> list[int]:
+        """Positions of the items that were refused too often; raises NumericError as `note` does."""
+        self._read()
+        return [index for index, count in enumerate(self.counts) if count > self.allowed]
+
+    def _read(self) -> None:
+        steps = torch.stack(self.unread).tolist() if self.unread else []
+        self.unread.clear()
+        for index in [index for step in steps for index, refused in enumerate(step) if refused]:
             self.counts[index] += 1
             if self.ends and self.counts[index] > self.allowed:
                 raise NumericError(
                     f"Item '{self.items[index]}': the guidance gradient was not finite at {self.counts[index]} steps, "
                     f"at most {self.allowed} are allowed; lower synthesize.guidance.strength, or use float32."
                 )
-
-    def too_many(self) -> list[int]:
-        """Positions of the items that were refused too often."""
-        return [index for index, count in enumerate(self.counts) if count > self.allowed]
 
 
 def guide(

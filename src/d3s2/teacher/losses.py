@@ -50,8 +50,8 @@ def segmentation_consistency(
 def _balanced_weights(ids: Int64[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """Of each pixel 1 / (pixels of its class x classes present), which makes a sum the mean over classes of means."""
     flat = ids.flatten(1)
-    rows = (IGNORE + 1) * torch.arange(len(ids), device=ids.device)[:, None]
-    pixels = torch.bincount((flat + rows).flatten(), minlength=len(ids) * (IGNORE + 1)).reshape(len(ids), IGNORE + 1)
+    # torch.bincount asks a GPU for the largest value first, and waits for it at every gradient
+    pixels = ids.new_zeros(len(ids), IGNORE + 1).scatter_add_(1, flat, torch.ones_like(flat))
     pixels[:, IGNORE] = 0
     present = (pixels > 0).sum(dim=1, keepdim=True)
     weights = 1.0 / (pixels * present)

@@ -95,6 +95,12 @@ def reduced(device: torch.device, dtype: torch.dtype | None) -> AbstractContextM
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
+def unreduced(device: torch.device) -> AbstractContextManager[object]:
+    """Tensors keep their format within the block, whatever block of `reduced` it stands in."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
 def versions() -> dict[str, str]:
     """Version of Python and of each package that results depend on."""
     found = {"python": platform.python_version()}

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
 
+from d3s2.base.machine.runtime import unreduced
 from d3s2.nets.families.family import SMALLEST_MASS, Family, Layer
 from d3s2.nets.families.mask2former_loss import mask2former_loss
 
@@ -49,7 +50,7 @@ def log_mass(
     smaller = size[0] * size[1] < masks.shape[-2] * masks.shape[-1]
     if smaller:
         masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
-    with torch.autocast(mask_logits.device.type, enabled=False):
+    with unreduced(mask_logits.device):
         mass = torch.einsum("bqc, bqhw -> bchw", classes, masks)
     if not smaller:
         mass = F.interpolate(mass, size=size, mode="bilinear", align_corners=False)

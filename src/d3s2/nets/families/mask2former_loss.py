@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.machine.runtime import unreduced
 from d3s2.base.train_ids import IGNORE
 
 SMALLEST_WEIGHT = 1e-6
@@ -76,7 +77,7 @@ def layers_loss(network: Any, layers: Layers, masks: UInt8[Tensor, "b h w"]) -> 
     if not bool(seen.any()):
         return torch.stack([0 * (classes.float().sum() + queries.float().sum()) for classes, queries in layers]).sum()
     targets = read_targets(masks[seen])
-    with torch.autocast(masks.device.type, enabled=False):
+    with unreduced(masks.device):
         losses = [
             layer_loss(network, classes[seen].float(), queries[seen].float(), targets) for classes, queries in layers
         ]
