@@ -3,7 +3,7 @@
 set   =  part { "+" part }
 part  =  chosen [ "@" made ] | made
 chosen  =  real [ "-soft" ]
-real  =  "random" | "balanced" | "best-real" | "all" | a selection method
+real  =  "random" | "balanced" | "best-real" | "composed" | "all" | a selection method
 made  =  distilled [ "-soft" ]
 distilled  =  "distilled" | "distilled-unguided" | the path of a distilled set's folder, with a "/" in it
 
@@ -15,7 +15,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-RANDOM, BALANCED, BEST_REAL, ALL = "random", "balanced", "best-real", "all"
+RANDOM, BALANCED, BEST_REAL, COMPOSED, ALL = "random", "balanced", "best-real", "composed", "all"
 GUIDED, UNGUIDED = "distilled", "distilled-unguided"
 HERE = (GUIDED, UNGUIDED)
 JOINT, AT, SOFT_END = "+", "@", "-soft"
@@ -24,6 +24,7 @@ SETS = {
     RANDOM: "random real",
     BALANCED: "balanced real",
     BEST_REAL: "best real",
+    COMPOSED: "composed real",
     UNGUIDED: "distilled, unguided",
     GUIDED: "distilled",
     ALL: "all real",
@@ -148,7 +149,7 @@ def base_for(name: str, base: str, evaluated: Container[str]) -> str | None:
 
 def bases_of(name: str, evaluated: Container[str]) -> list[str]:
     """What a set is compared with: real subsets, and itself with hard labels where it has soft ones."""
-    found = [base_for(name, base, evaluated) for base in (RANDOM, BALANCED, BEST_REAL)]
+    found = [base_for(name, base, evaluated) for base in (RANDOM, BALANCED, BEST_REAL, COMPOSED)]
     hard = hard_of(name)
     found += [hard] if hard in evaluated else []
     return [base for base in dict.fromkeys(found) if base is not None and base != name]

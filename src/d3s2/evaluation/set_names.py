@@ -3,13 +3,15 @@
 from d3s2.base.errors import UsageError
 from d3s2.base.names import nearest
 from d3s2.selection import METHODS
-from d3s2.set_names import ALL, BALANCED, BEST_REAL, HERE, RANDOM, SetPart, parse_name
+from d3s2.set_names import ALL, BALANCED, BEST_REAL, COMPOSED, HERE, RANDOM, SetPart, parse_name
 
-REAL = (RANDOM, BALANCED, BEST_REAL, ALL, *(name for name in METHODS if name != RANDOM))
+REAL = (RANDOM, BALANCED, BEST_REAL, COMPOSED, ALL, *(name for name in METHODS if name != RANDOM))
 
 
 CANDIDATES = (BALANCED, "rarest-first", "k-center", "facility-location", "herding", "medoids")
 """Real subsets of which `best-real` is the best."""
+
+NO_CANDIDATES = (RANDOM, BEST_REAL, COMPOSED, ALL)
 
 
 def parse_set(name: str) -> tuple[SetPart, ...]:
@@ -32,8 +34,8 @@ def checked(name: str) -> str:
 
 def checked_candidate(name: str) -> str:
     """The name as it is; raises UsageError where it is no choice of real pairs of the run's budget."""
-    if name not in REAL or name in (RANDOM, BEST_REAL, ALL):
-        known = [one for one in REAL if one not in (RANDOM, BEST_REAL, ALL)]
+    if name not in REAL or name in NO_CANDIDATES:
+        known = [one for one in REAL if one not in NO_CANDIDATES]
         raise UsageError(f"'{name}' is no candidate for {BEST_REAL}, expected one of {', '.join(known)}.")
     return name
 

@@ -20,13 +20,13 @@ from d3s2.pipeline.controls.validation import on_validation, require_own_split, 
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.select import choose_masks
+from d3s2.pipeline.select import choose_masks, composed_ids
 from d3s2.pipeline.work.students import student_rows
 from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
 from d3s2.selection import FEATURE_METHODS
-from d3s2.set_names import parse_name
+from d3s2.set_names import COMPOSED, parse_name
 
 RESULTS = "results.json"
 ROWS = "records.parquet"
@@ -108,6 +108,8 @@ def sets_of(run: Run, best_real: Callable[[Sets, bool], str] | None = None) -> S
         return teacher_features(run)
 
     def choose(method: str, num_masks: int | None, draw: int) -> tuple[str, ...]:
+        if method == COMPOSED:
+            return composed_ids(drawn(run, draw))
         by_features = method in FEATURE_METHODS and run.config.evaluate.real_features == "teacher"
         return choose_masks(drawn(run, draw), method, num_masks, features() if by_features else None).ids
 

@@ -33,7 +33,7 @@ class GuidanceCost:
 def measure_guidance_cost(run: Run, selection: Selection, models: Models) -> dict[str, float]:
     """Seconds of sampling `NUM_MASKS` images by each rule (the faster of two rounds), and ratios to unguided."""
     ids = selection.ids[:NUM_MASKS]
-    masks, seconds = open_pairs(run.train_data, ids).take_masks(range(len(ids))), dict[str, float]()
+    masks, seconds = open_pairs(run.source_data, ids).take_masks(range(len(ids))), dict[str, float]()
     with run.progress.task("guidance cost", ROUNDS * (1 + len(RULES))) as task:
         for _ in range(ROUNDS):
             for rule in (UNGUIDED, *RULES):

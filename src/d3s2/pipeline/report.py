@@ -12,6 +12,7 @@ from d3s2.base.formats.records import read_object, read_record
 from d3s2.base.machine.runtime import versions
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data.census import MaskCensus
+from d3s2.data.strips import sources_of
 from d3s2.evaluation import random_ids
 from d3s2.judgements import Judgements, Neighbour, read_judgements
 from d3s2.pipeline.cost import read_costs
@@ -103,7 +104,7 @@ def read_items(run: Run, picks: Sequence[Pick], judgements: Judgements | None) -
         note = f"mask {pick.item_id}" + (f", taken for {pick.reason_class}" if pick.reason_class else "")
         pictures = GalleryRow(
             mask=guided.mask(item.item_id),
-            real=run.train_data.image(pick.item_id),
+            real=run.source_data.image(pick.item_id),
             unguided=unguided.image(item.item_id) if unguided else None,
             guided=image,
             opinion=opinion,
@@ -152,11 +153,11 @@ def _neighbours(run: Run, judgements: Judgements) -> Gallery | None:
 
 
 def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryRow:
-    own = neighbour.nearest_id == neighbour.source_id
+    own = neighbour.nearest_id in sources_of(neighbour.source_id)
     nearest = "its own mask's image" if own else neighbour.nearest_id
     return GalleryRow(
         mask=distilled.mask(neighbour.item_id),
-        real=run.train_data.image(neighbour.source_id),
+        real=run.source_data.image(neighbour.source_id),
         guided=distilled.image(neighbour.item_id),
         nearest=run.train_data.image(neighbour.nearest_id),
         note=f"mask {neighbour.source_id}; nearest is {nearest}, distance {neighbour.distance:.1f}, "
@@ -213,7 +214,10 @@ def _frequencies(run: Run, census: MaskCensus, selection: Selection) -> ClassFre
     for name, ids in sets.items():
         rows = [row_of[item_id] for item_id in ids if item_id in row_of]
         held = np.asarray((census.pixels[rows] > 0).sum(axis=0)).ravel()
-        shares[name] = tuple(float(count) / len(rows) for count in held)
+        composed = [item_id for item_id in ids if item_id not in row_of]
+        for item_id in composed:
+            held = held + np.isin(np.arange(census.num_classes), run.source_data.mask(item_id))
+        shares[name] = tuple(float(count) / (len(rows) + len(composed)) for count in held)
     return ClassFrequencies(census.class_names, shares)
 
 

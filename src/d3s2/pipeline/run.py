@@ -19,6 +19,7 @@ from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import PairSource, ResizedDataset, SegmentationDataset, open_pairs, open_split
 from d3s2.data.census import MaskCensus, is_counted, take_census
+from d3s2.data.strips import ComposedDataset, StripsDataset
 from d3s2.execution import HERE as THIS_MACHINE
 from d3s2.execution import Execution, Outcome, Result, executor_of, log_path, logged
 from d3s2.generator import unloaded
@@ -98,6 +99,21 @@ class Run:
     def census(self) -> MaskCensus:
         """Pixel counts of the training split, kept beside the run."""
         return self._counted(self.train_data, CENSUS, self.config.select.skip_bad)
+
+    @cached_property
+    def source_data(self) -> SegmentationDataset:
+        """What the masks of the distilled set are read from: the training split, and pairs put together of it."""
+        return ComposedDataset(self.train_data) if self.config.select.strips > 1 else self.train_data
+
+    @cached_property
+    def strips_data(self) -> StripsDataset:
+        """The strips that masks are put together of."""
+        return StripsDataset(self.train_data, self.config.select.strips)
+
+    @cached_property
+    def strip_census(self) -> MaskCensus:
+        """Pixel counts of every strip, kept beside the run."""
+        return self._counted(self.strips_data, f"{CENSUS}-strips-{self.config.select.strips}", skip_bad=False)
 
     @property
     def data_digest(self) -> str:

@@ -2,25 +2,62 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
+from d3s2.base.errors import UsageError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import read_record
 from d3s2.data.census import MaskCensus
+from d3s2.data.strips import strip_id
 from d3s2.pipeline.run import Run
-from d3s2.selection import Selection, masks_for_ratio, select_masks, with_groups
+from d3s2.selection import Selection, SelectSettings, compose_masks, masks_for_ratio, select_masks, with_groups
+from d3s2.set_names import COMPOSED
 
 COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
 SELECTION = "selection.json"
 
 
 def select_run(run: Run) -> Selection:
-    """Chooses the masks and keeps the choice, with its reasons, in selection.json."""
-    selection = choose_masks(run, run.config.select.method)
+    """Chooses the masks, or puts them together, and keeps the choice, with its reasons, in selection.json."""
+    selection = chosen_masks(run)
     write_json(run.folder / SELECTION, asdict(selection))
     return selection
+
+
+def chosen_masks(run: Run) -> Selection:
+    """The masks of the distilled set; their ids are read by `Run.source_data`."""
+    config = run.config.select
+    if config.strips == 1:
+        return choose_masks(run, config.method)
+    strips = run.strips_data
+
+    def choose(num_strips: int, force: tuple[str, ...], forbid: tuple[str, ...], last: bool) -> Selection:
+        never = tuple(strip_id(one, position) for one in config.forbid for position in range(config.strips))
+        update: dict[str, Any] = {"force": force, "forbid": tuple(dict.fromkeys((*forbid, *never)))}
+        if not last:  # what only all positions together can meet
+            update |= {"quotas": {}, "force_classes": ()}
+        return _select(run, run.strip_census, num_strips, config.method, config.model_copy(update=update))
+
+    def edges(item_id: str, position: int) -> tuple[UInt8[np.ndarray, " h"], UInt8[np.ndarray, " h"]]:
+        mask = strips.mask(strip_id(item_id, position))
+        return mask[:, 0], mask[:, -1]
+
+    num_masks = num_masks_of(run, len(run.census.ids))
+    asked = {"num_masks": num_masks, "seed": run.config.seed, **config.model_dump(mode="json", exclude_defaults=True)}
+    return compose_masks(run.train_data.ids, num_masks, config.strips, choose, edges, asked)
+
+
+def composed_ids(run: Run) -> tuple[str, ...]:
+    """The real pairs that the distilled set's masks were put together of; raises UsageError where they are whole."""
+    if run.config.select.strips == 1:
+        raise UsageError(
+            f"evaluate.sets names '{COMPOSED}', the real pixels of masks that are put together, but "
+            "select.strips is 1; raise select.strips, or leave the set out."
+        )
+    return chosen_masks(run).ids
 
 
 def choose_masks(
@@ -29,15 +66,26 @@ def choose_masks(
     num_masks: int | None = None,
     features: Float32[np.ndarray, "n d"] | None = None,
 ) -> Selection:
-    """The run's budget of masks, or another number, by any method, with the run's settings; features as there."""
-    config, census = run.config.select, run.census
+    """Whole masks, as many as the run's budget says or another number, by any method; features as in `select_masks`."""
+    count = num_masks or num_masks_of(run, len(run.census.ids))
+    return _select(run, run.census, count, method, run.config.select, features)
+
+
+def _select(
+    run: Run,
+    census: MaskCensus,
+    count: int,
+    method: str,
+    config: SelectSettings,
+    features: Float32[np.ndarray, "n d"] | None = None,
+) -> Selection:
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
     if config.group_by is not None:
         num_classes, census = census.num_classes, with_groups(census, config.group_by)
         weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
     return select_masks(
         census,
-        num_masks or num_masks_of(run, len(census.ids)),
+        count,
         method=method,
         seed=run.config.seed,
         coverage=config.coverage,

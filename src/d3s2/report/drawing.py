@@ -52,6 +52,7 @@ class Style:
 STYLES = {
     "random": Style("#e69f00", "^", "--random"),
     "balanced": Style("#009e73", "s", "--balanced"),
+    "composed": Style("#8c564b", "P", "--composed"),
     "best-real": Style("#d55e00", "P", "--best"),
     "distilled-unguided": Style("#56b4e9", "D", "--unguided"),
     "distilled": Style("#0072b2", "o", "--distilled"),

@@ -8,3 +8,4 @@ from .settings import FEATURE_METHODS as FEATURE_METHODS
 from .settings import METHODS as METHODS
 from .settings import SelectSettings as SelectSettings
 from .shortlist import Shortlist as Shortlist
+from .strips import compose_masks as compose_masks

@@ -43,6 +43,9 @@ class SelectSettings(Config):
     """What a mask adds to a class: its presence, its share of pixels, or half of each."""
     min_pixels: Positive = 1
     """A mask covers the classes of which it holds at least so many pixels."""
+    strips: Annotated[int, Field(ge=1, le=8)] = 1
+    """Above 1 masks are put together: so many vertical strips of equal width, each of some mask and at its own place,
+    chosen one position after the other and paired where their seams fit best (docs/selection.md)."""
     near_duplicates: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of equal cells of a coarse grid from which on two masks count as one, for video; null compares none."""
     class_weights: dict[str, float] = Field(default_factory=dict)
@@ -66,6 +69,15 @@ class SelectSettings(Config):
     """Class -> chosen masks that cover it, at least."""
     skip_bad: bool = False
     """Leave masks out that cannot be read, and record them, instead of stopping."""
+
+    @model_validator(mode="after")
+    def _whole_masks_are_forced(self) -> "SelectSettings":
+        if self.strips > 1 and self.force:
+            raise ValueError(
+                f"select.force names whole masks, and select.strips is {self.strips}; leave force out, or set "
+                "select.strips to 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_budget(self) -> "SelectSettings":

@@ -55,7 +55,7 @@ def softener(run: Run) -> Callable[[tuple[str, ...]], Path]:
 def _make(run: Run, teacher: Segmenter, ids: Sequence[str], folder: Path) -> None:
     # As in sampling: on a CPU an image alone, on one thread, so that labels are the same bytes whatever is asked for.
     batch = sampled_together(BATCH, run.device)
-    pairs = open_pairs(run.train_data, ids)
+    pairs = open_pairs(run.source_data, ids)
     with run.progress.task("soft labels of real images", len(ids)) as task, reproducible(run.device):
         for part, chunk in zip(in_order(len(ids), batch), pairs.batches(in_order(len(ids), batch)), strict=True):
             seen = teacher(to_unit(chunk.images).to(run.device))

@@ -107,7 +107,7 @@ def _make(run: Run, models: Models, writers: Sequence[SetWriter], batch: Batch) 
 
 def _pairs(run: Run, ids: Sequence[str]) -> tuple[UInt8[Tensor, "b h w"], UInt8[Tensor, "b 3 h w"] | None]:
     """Masks, and the real images of these masks where sampling starts from them; they are not read otherwise."""
-    pairs, every = open_pairs(run.train_data, ids), range(len(ids))
+    pairs, every = open_pairs(run.source_data, ids), range(len(ids))
     if run.config.synthesize.start == 1:
         return pairs.take_masks(every), None
     read = pairs.take(every)
