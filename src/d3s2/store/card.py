@@ -63,7 +63,7 @@ CARD_TEXT = (
 ```python
 from pathlib import Path
 
-from d3s2.store.reader import DistilledSet
+from d3s2.store import DistilledSet
 
 distilled = DistilledSet(Path("path/of/this/folder"))
 for item_id in distilled.ids:
