@@ -1,14 +1,14 @@
 """What may be said of a kept table: made sets against real ones, seed by seed, in sentences that keep.py puts on pages.
 
 A set is "ahead" or "behind" only where the 95 % interval of the paired difference (Student's t over the seeds,
-`report.controls`) does not hold 0; each interval is by itself. A page's block `says:NAME` has the verdicts,
+`results.controls`) does not hold 0; each interval is by itself. A page's block `says:NAME` has the verdicts,
 `says:NAME:full` the ratios, differences in points and intervals too.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from d3s2.report.controls import Comparison, compared
+from d3s2.results.controls import Comparison, compared
 
 from d3s2.set_names import (
     ALL,

@@ -32,7 +32,7 @@ def compose_masks(
     edges: Callable[[str, int], tuple[UInt8[np.ndarray, " h"], UInt8[np.ndarray, " h"]]],
     settings: Mapping[str, Any],
 ) -> Selection:
-    """Masks of strips, each called by its sources (`data.composed_id`).
+    """Masks of strips, each called by its sources (`composed_id`).
 
     Args:
         ids: of the pairs, strips of which are called 'id|position'.
