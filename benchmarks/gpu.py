@@ -25,7 +25,8 @@ TINY_WORDS = (
     "data.options={count: {train: 24, test: 6}, size_px: [32, 48]}", "data.size=[32,48]",
     "teacher.train.iterations=3", "teacher.train.width=8", "generator.fit.steps=2", "generator.fit.batch=2",
     "generator.fit.channels=[32,32]", "synthesize.steps=3", "synthesize.batch=2", "evaluate.train.iterations=2",
-    "evaluate.train.width=8", "evaluate.seeds=1", "evaluate.workers=1", "evaluate.sets=[random, distilled]",
+    "select.ratio=0.2", "evaluate.train.width=8", "evaluate.seeds=1", "evaluate.workers=1",
+    "evaluate.sets=[random, distilled]",
 )  # fmt: skip
 SETS = "evaluate.sets=[random, balanced, distilled-unguided, distilled, distilled-soft, all]"
 BUDGETS, TINY_BUDGETS = "0.01,0.05,0.1", "0.1,0.2"
@@ -57,7 +58,7 @@ def pieces_of(work: Path, *, rehearse: bool, data: Path | None) -> list[Piece]:
 
 def tests(work: Path, rehearse: bool) -> Piece:
     """The tests marked gpu; rehearsed, those of them that a CPU can take."""
-    chosen = ["tests/parity/test_cpu_against_gpu.py", "-k", "cpu"] if rehearse else ["-m", "gpu"]
+    chosen = ["tests/parity/test_cpu_against_gpu.py"] if rehearse else ["-m", "gpu"]
     words = [*chosen, "-q", "-p", "no:cacheprovider", "--junitxml", str(work / "tests" / "tests.xml")]
     return Piece("tests", "the tests marked gpu", (sys.executable, "-m", "pytest", *words), ("tests.xml",))
 
@@ -84,7 +85,7 @@ def measurements(work: Path, rehearse: bool) -> list[Piece]:
         piece("guidance-bfloat16", "guidance", f"{guidance} bfloat16", f"{full} --dtype bfloat16",
               f"{tiny} --sides unguided pipeline fast --dtype bfloat16", *shown),
         piece("attention", "attention", "rectified attention, and sampling against the pipelines of diffusers",
-              "--full --dtype float16", "--rounds 1 --steps 1 --size 64", "attention.ratio", "*.ratio"),
+              "--full --dtype float16", "--rounds 1 --steps 1 --size 64", "*.ratio"),
         piece("generator-options", "generator_options", "what each option of a generator's compute block costs",
               "--full", "--rounds 1 --options channels_last", "options.*.ratio"),
         piece("steps-compact-unet", "training_steps", "steps a second of a compact-unet, with the loader and without",

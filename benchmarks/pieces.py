@@ -24,7 +24,8 @@ LIMIT_S = 540.0
 GRACE_S = 30.0
 """Of its limit, what a piece has to leave in after it was asked to."""
 MOST_BYTES = 50 * 2**20
-LOG_BYTES = 200_000
+LOG_SHARE, TEXT_SHARE = 0.002, 0.1
+"""Of these bytes, what the end of one log has, and what is kept for logs, records and the table together."""
 STARTS = 30
 """How often one call starts a piece that resumes where its limit stopped it."""
 
@@ -152,7 +153,7 @@ def _run(piece: Piece, record: Record, folders: Folders, cwd: Path, end: float, 
     for _ in range(STARTS if piece.resumes else 1):
         left_s = end - time.monotonic()
         limit_s = min(piece.limit_s, left_s)
-        if limit_s < (2 * GRACE_S if piece.resumes else piece.limit_s):
+        if left_s < (min(piece.limit_s, 2 * GRACE_S) if piece.resumes else piece.limit_s):
             return replace(record, says=f"not started again: {left_s:.0f} s of this call were left")
         tell(f"{piece.name}: start {record.starts + 1}, at most {limit_s:.0f} s")
         record = _start(piece, record, folders, cwd, limit_s)
@@ -195,11 +196,11 @@ def _status_of(command: Sequence[str], stream: Any, cwd: Path, limit_s: float) -
         command, stdout=stream, stderr=stream, cwd=cwd, env=environment, start_new_session=True
     ) as process:
         try:
-            return process.wait(max(1.0, limit_s - GRACE_S))
+            return process.wait(limit_s - GRACE_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(min(GRACE_S, limit_s))
+                process.wait(GRACE_S)
             return None
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -211,14 +212,14 @@ def _copy(piece: Piece, folders: Folders) -> tuple[str, ...]:
     source, target = folders.work / piece.name, folders.out / piece.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    log = folders.log(piece).read_bytes()[-LOG_BYTES:]
+    log = folders.log(piece).read_bytes()[-int(LOG_SHARE * folders.most_bytes) :]
     write_text(target / "log.txt", log.decode("utf-8", errors="replace"))
     wanted = [source / name for name in piece.leaves]
     wanted += [path for pattern in piece.also for path in sorted(source.glob(pattern))]
     left_out = []
     for path in (path for path in wanted if path.is_file()):
         name = path.relative_to(source)
-        if bytes_of(folders.out) + path.stat().st_size > folders.most_bytes:
+        if bytes_of(folders.out) + path.stat().st_size > (1 - TEXT_SHARE) * folders.most_bytes:
             left_out.append(str(name))
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
