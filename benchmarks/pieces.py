@@ -23,6 +23,8 @@ LIMIT_S = 540.0
 """The longest that one piece runs before it is stopped."""
 GRACE_S = 30.0
 """Of its limit, what a piece has to leave in after it was asked to."""
+LEAST_S = 60.0
+"""Fewer seconds of a call are not worth a start."""
 MOST_BYTES = 50 * 2**20
 LOG_SHARE, TEXT_SHARE = 0.002, 0.1
 """Of these bytes, what the end of one log has, and what is kept for logs, records and the table together."""
@@ -130,7 +132,7 @@ def run_pieces(
     """Runs what is not finished, and writes the table after each piece.
 
     Args:
-        budget_s: seconds of this call; a piece for which too few are left is left to the next call. None: no end.
+        budget_s: seconds of this call; what does not end within them is left to the next call. None: no end.
     """
     end = time.monotonic() + budget_s if budget_s is not None else float("inf")
     records = []
@@ -153,7 +155,7 @@ def _run(piece: Piece, record: Record, folders: Folders, cwd: Path, end: float, 
     for _ in range(STARTS if piece.resumes else 1):
         left_s = end - time.monotonic()
         limit_s = min(piece.limit_s, left_s)
-        if left_s < (min(piece.limit_s, 2 * GRACE_S) if piece.resumes else piece.limit_s):
+        if left_s < min(piece.limit_s, LEAST_S):
             return replace(record, says=f"not started again: {left_s:.0f} s of this call were left")
         tell(f"{piece.name}: start {record.starts + 1}, at most {limit_s:.0f} s")
         record = _start(piece, record, folders, cwd, limit_s)
@@ -168,6 +170,8 @@ def _start(piece: Piece, record: Record, folders: Folders, cwd: Path, limit_s: f
     """Runs the command once, copies what it left, and says how it ended."""
     log = folders.log(piece)
     log.parent.mkdir(parents=True, exist_ok=True)
+    for name in () if piece.resumes else piece.leaves:  # those of an earlier start are no sign of this one
+        (log.parent / name).unlink(missing_ok=True)
     start = time.monotonic()
     with log.open("ab") as stream:
         status = _status_of(piece.command, stream, cwd, limit_s)
@@ -178,7 +182,9 @@ def _start(piece: Piece, record: Record, folders: Folders, cwd: Path, limit_s: f
     lost = [name for name in piece.leaves if not (folders.out / piece.name / name).exists()]
     state: State
     if status is None:
-        state, says = ("stopped" if piece.resumes else "failed"), f"took longer than {limit_s:.0f} s"
+        of_the_call = limit_s < piece.limit_s  # not its own limit: the next call gives it more
+        state = "stopped" if piece.resumes or of_the_call else "failed"
+        says = f"took longer than {limit_s:.0f} s" + (", all that was left of this call" if of_the_call else "")
     elif status != 0:
         state, says = "failed", f"exit status {status}: {says}"
     elif lost:
@@ -210,8 +216,9 @@ def _status_of(command: Sequence[str], stream: Any, cwd: Path, limit_s: float) -
 def _copy(piece: Piece, folders: Folders) -> tuple[str, ...]:
     """Copies what a piece left and the end of its log; returns what there was no room for."""
     source, target = folders.work / piece.name, folders.out / piece.name
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in piece.leaves:
+        (target / name).unlink(missing_ok=True)
     log = folders.log(piece).read_bytes()[-int(LOG_SHARE * folders.most_bytes) :]
     write_text(target / "log.txt", log.decode("utf-8", errors="replace"))
     wanted = [source / name for name in piece.leaves]
@@ -219,6 +226,7 @@ def _copy(piece: Piece, folders: Folders) -> tuple[str, ...]:
     left_out = []
     for path in (path for path in wanted if path.is_file()):
         name = path.relative_to(source)
+        (target / name).unlink(missing_ok=True)
         if bytes_of(folders.out) + path.stat().st_size > (1 - TEXT_SHARE) * folders.most_bytes:
             left_out.append(str(name))
             continue

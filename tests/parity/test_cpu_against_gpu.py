@@ -212,10 +212,10 @@ def test_two_students_side_by_side_on_one_gpu_score_as_one_after_the_other(tmp_p
 def test_a_distilled_set_is_the_same_bytes_twice_on_a_gpu_and_when_items_are_made_again(tmp_path: Path) -> None:
     def distilled(run: Path) -> dict[str, bytes]:
         words = (*TINY, f"teacher.source={models / 'teacher'}", f"generator.model={models / 'generator'}")
-        assert call("distill", "scenes", *words, "--out", str(run), "--device", "cuda") == 0
+        assert call("distill", "scenes", *words, "--out", str(run), "--device", "cuda:0") == 0
         return content(run)
 
-    assert call("fit", "scenes", *TINY, "--out", str(tmp_path / "fitted"), "--device", "cuda") == 0
+    assert call("fit", "scenes", *TINY, "--out", str(tmp_path / "fitted"), "--device", "cuda:0") == 0
     models = tmp_path / "fitted" / "models"
     first = distilled(tmp_path / "first")
     assert first

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import gpu  # noqa: E402
+import pieces as runner  # noqa: E402
 from pieces import GRACE_S, Folders, Piece, Record, bytes_of, plan_of, run_pieces, table_of  # noqa: E402
 
 from d3s2.recipes import load_run  # noqa: E402
@@ -90,6 +91,15 @@ def test_a_call_of_few_minutes_leaves_the_rest_to_the_next(folders: Folders) -> 
     assert "s of this call were left" in records[1].says
     assert states(run(pieces, folders)) == ["finished", "finished"]
     assert starts(folders, "short") == 1
+
+
+def test_what_the_end_of_a_call_stops_has_not_failed(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LEAST_S", 1.0)
+    piece = python("slow", folders, SLOWLY.format(folders.work / "seen"))
+    (record,) = run([piece], folders, budget_s=GRACE_S + 1.5)
+    assert record.state == "stopped"
+    assert "all that was left of this call" in record.says
+    assert states(run([piece], folders)) == ["finished"]
 
 
 def test_what_others_build_on_is_made_again_where_it_is_gone(folders: Folders) -> None:
