@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format clean
+.PHONY: demo test check gpu format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
@@ -17,6 +17,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Installs nothing: the machine may have no network. GPU="--data DATA --minutes 9" and the like: benchmarks/gpu.py.
+gpu:
+	PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(GPU)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -69,6 +69,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = parser_for(__doc__, rounds=9)
     parser.add_argument("--full", action="store_true", help="Stable Diffusion's own width, 512 x 512 px")
+    parser.add_argument("--size", type=int, help="px, both sides of sampled images; default 256, with --full 512")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32")
     return parser.parse_args(words)
@@ -96,7 +97,7 @@ def attention(device: torch.device, dtype: torch.dtype, rounds: int) -> dict[str
 
 def sampling(device: torch.device, dtype: torch.dtype, args: argparse.Namespace) -> dict[str, Any]:
     """Ours against the pipelines of diffusers: the same parts, noise, prompt and steps, without decoding."""
-    width, size_px = (FULL_WIDTH, 512) if args.full else (NARROW_WIDTH, 256)
+    width, size_px = (FULL_WIDTH, args.size or 512) if args.full else (NARROW_WIDTH, args.size or 256)
     parts = new_parts(width, device, dtype)
     controlnet = ControlNetModel.from_unet(parts.unet).to(device, dtype)
     masks = blocks((1, size_px, size_px), NUM_CLASSES)

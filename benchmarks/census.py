@@ -160,15 +160,15 @@ def against_loop(paths: Sequence[Path], scratch: Path) -> dict[str, Any]:
     }
 
 
-def bad_among_good(folder: Path, scratch: Path, workers: int) -> dict[str, Any]:
-    """10,000 good masks and 37 bad ones of five kinds: whether each is named, and none of the good."""
+def bad_among_good(folder: Path, scratch: Path, workers: int, num_good: int) -> dict[str, Any]:
+    """Good masks and 37 bad ones of five kinds: whether each is named, and none of the good."""
     good = folder / "good.png"
     folder.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 9, (48, 64), dtype=np.uint8)).save(good)
     content = good.read_bytes()
     rng = np.random.default_rng(1)
-    bad = set(rng.choice(10_037, 37, replace=False).tolist())
-    paths = [folder / f"{index:06d}.png" for index in range(10_037)]
+    bad = set(rng.choice(num_good + 37, 37, replace=False).tolist())
+    paths = [folder / f"{index:06d}.png" for index in range(num_good + 37)]
     for kind, path in enumerate(paths[index] for index in sorted(bad)):
         spoil(path, kind % 5, content)
     for index, path in enumerate(paths):
@@ -186,7 +186,7 @@ def bad_among_good(folder: Path, scratch: Path, workers: int) -> dict[str, Any]:
     named = set(read_bad(scratch))
     kept = take_census(dataset, scratch, skip_bad=True)
     return {
-        "good": 10_000,
+        "good": num_good,
         "bad": len(bad),
         "named_exactly": named == {f"{index:06d}" for index in bad},
         "lines_of_the_report": len(lines),
@@ -277,6 +277,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400, help="how many masks are drawn, or taken of the folder")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--good", type=int, default=10_000, help="good masks among which 37 bad ones are looked for")
     parser.add_argument("--memory", type=int, nargs="*", default=[1_000, 10_000, 40_000, 100_000])
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
@@ -297,8 +298,8 @@ def main() -> None:
             "alone": rates(paths, 1, chosen.rounds, place / "cache"),
             "processes": rates(paths, chosen.workers, chosen.rounds, place / "cache"),
             "loop": against_loop(paths[:100], place / "cache"),
-            "bad_files": bad_among_good(place / "bad", place / "bad_cache", chosen.workers),
-            "memory_mib": memory(place / "many", chosen.memory, place / "memory"),
+            "bad_files": bad_among_good(place / "bad", place / "bad_cache", chosen.workers, chosen.good),
+            "memory_mib": memory(place / "many", chosen.memory, place / "memory") if chosen.memory else [],
         }
     if chosen.out:
         chosen.out.write_text(json.dumps(result, indent=2) + "\n")

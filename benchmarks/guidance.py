@@ -5,11 +5,12 @@
     python benchmarks/guidance.py --size 512 --steps 20 --device cuda --out benchmarks/guidance_gpu_DATE.json
 
 Stable Diffusion 1.5 with its segmentation ControlNet, guided by Mask2Former Swin-S: the published shapes with random
-weights, written to a scratch folder and loaded as users load them, in float32. Sides: `unguided`; `pipeline`, the
-unguided StableDiffusionControlNetPipeline of diffusers; `fast` with the tiny autoencoder; `fast_small`, the same with a
-teacher that sees half the side (`teacher.size_px`); `fast_hold`, `fast` with a gradient at every second step that is
-held at the next; `recipe`, what the recipe `ade20k` asks of guidance: window, gradients, layers of the teacher;
-`fast_vae`, `fast` with the full autoencoder; `full` and `both`, through the diffusion network, with the tiny one. Every
+weights, written to a scratch folder and loaded as users load them, in float32 (with --dtype the diffusion network and
+the text encoder in another format). Sides: `unguided`; `pipeline`, the unguided StableDiffusionControlNetPipeline of
+diffusers; `fast` with the tiny autoencoder; `fast_small`, the same with a teacher that sees half the side
+(`teacher.size_px`); `fast_hold`, `fast` with a gradient at every second step that is held at the next; `recipe`, what
+the recipe `ade20k` asks of guidance: window, gradients, layers of the teacher; `fast_vae`, `fast` with the full
+autoencoder; `full` and `both`, through the diffusion network, with the tiny one. Every
 side makes the condition, takes all steps, and decodes the image with the full autoencoder. But for `recipe`, guidance
 acts at every step, which is more than the window of a recipe lets through. All sides run in one process, one after the
 other, on a CPU on one thread, as `guided_sample` does it; seconds are those of its trace, in which the teacher seeing
@@ -36,8 +37,10 @@ from torch import Tensor
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.machine.runtime import pick_device, wait_for
 from d3s2.base.seeds import torch_generator
+from d3s2.generator.compute import DTYPES
 from d3s2.generator.conditions.palettes import OWN_PALETTE
 from d3s2.generator.samplers import initial_noise
+from d3s2.generator.settings import ComputeSettings
 from d3s2.generator.stable_diffusion.controlnet import ControlNetGenerator, load_controlnet
 from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.nets.fresh import new_segmenter
@@ -75,6 +78,7 @@ class Plan:
     device: str
     size_px: int
     steps: int
+    dtype: str
 
 
 def main() -> None:
@@ -83,7 +87,7 @@ def main() -> None:
     device = pick_device(args.device)
     with tempfile.TemporaryDirectory(prefix="d3s2-models-") as scratch:
         in_own_process(write_all, Path(scratch), args.tiny)
-        plan = Plan(Path(scratch), str(device), args.size, args.steps)
+        plan = Plan(Path(scratch), str(device), args.size, args.steps, args.dtype)
         weights = peak_gib_of(lambda: None, device)["peak_gib"]
         actions = actions_for(plan, args.sides)
         weights = peak_gib_of(lambda: None, device)["peak_gib"] - weights
@@ -92,8 +96,9 @@ def main() -> None:
     for name, side in sides.items():
         side["ratio"] = median(found[name]["seconds"] / found["unguided"]["seconds"] for found in rounds)
         side["ratio_of_fastest"] = fastest(rounds, name) / fastest(rounds, "unguided")
+        side["images_per_hour"] = 3600 / side["seconds"]
         side["extra_s_per_step"] = (side["seconds"] - sides["unguided"]["seconds"]) / args.steps
-    shown = {"size_px": args.size, "steps": args.steps, "tiny": args.tiny, "rounds": args.rounds}
+    shown = {"size_px": args.size, "steps": args.steps, "dtype": args.dtype, "tiny": args.tiny, "rounds": args.rounds}
     tell("guidance", device, args.out, {**shown, "bar": BAR, "weights_gib": weights, "sides": sides})
 
 
@@ -103,6 +108,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="small random networks at 64 px")
     parser.add_argument("--size", type=int, default=256, help="px, both sides of the image")
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of all but the decoders")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     args = parser.parse_args(words)
     args.size = 64 if args.tiny else args.size
@@ -146,6 +152,7 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Action]:
         tiny_decoder=str(plan.models / "tiny_decoder"),
         palette=OWN_PALETTE,
         offline=True,
+        compute=ComputeSettings.model_validate({"dtype": plan.dtype}),
     )
     generator = load_controlnet(settings, SPACE, device)
     masks = blocks((1, plan.size_px, plan.size_px), SPACE.num_classes).to(device)
@@ -193,19 +200,20 @@ def pipeline_action(generator: ControlNetGenerator, masks: Tensor, plan: Plan) -
     """The same image by the pipeline of diffusers."""
     pipeline = StableDiffusionControlNetPipeline(controlnet=generator.controlnet, **pipeline_parts(generator.parts))
     pipeline.set_progress_bar_config(disable=True)
-    shape = generator.latent_shape((plan.size_px, plan.size_px))
+    shape, dtype = generator.latent_shape((plan.size_px, plan.size_px)), DTYPES[plan.dtype]
 
     def act() -> float:
         with reproducible(masks.device):
             start = time.perf_counter()
-            pipeline(
+            latents = pipeline(
                 generator.prompts(masks),
                 image=generator.condition(masks),
-                latents=initial_noise([item_noise(0, "item").latent], shape).to(masks.device),
+                latents=initial_noise([item_noise(0, "item").latent], shape).to(masks.device, dtype),
                 num_inference_steps=plan.steps,
                 guidance_scale=GUIDANCE_SCALE,
-                output_type="pt",
-            )
+                output_type="latent",
+            ).images
+            generator.decode(latents.float())  # as on every side: it is float32 whatever the networks are
             wait_for(masks.device)
             return time.perf_counter() - start
 

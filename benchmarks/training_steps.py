@@ -1,18 +1,21 @@
 """What augmentation and reading take of a student's training.
 
     python benchmarks/training_steps.py --out benchmarks/training-steps_DATE.json
+    python benchmarks/training_steps.py --device cuda --network mask2former-swin-s --precision bfloat16 --sizes 512x512
 
 Sides that take turns in one process: training steps as a student takes them, the same steps without augmentation,
 augmentation alone, the same with kornia's `warp_affine` for images and for masks instead of our one grid for both, its
-draws alone, which stay on the CPU where the network has a GPU, and the loader alone, which reads PNG files ahead on
-threads. A compact-unet learns from `scenes`: 8 pictures of 64 x 96 px
-a step, and 16 crops of 512 x 512 px. `ratio` is the median over rounds of each side's seconds by those of the steps.
+draws alone, which stay on the CPU where the network has a GPU, the loader alone, which reads PNG files ahead on
+threads, and the steps with this loader in place of pictures in memory. A compact-unet, or another --network, learns
+from `scenes`: 8 pictures of 64 x 96 px a step, and 16 crops of 512 x 512 px. `ratio` is the median over rounds of each
+side's seconds by those of the steps; seconds are of the processor on a CPU, of the clock on a GPU.
 """
 
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,28 +34,34 @@ from side_by_side import parser_for, seconds_of, tell
 from torch import Tensor
 
 from d3s2.base.machine.moving import to_device
-from d3s2.base.machine.runtime import pick_device
+from d3s2.base.machine.runtime import pick_device, reduced
 from d3s2.base.pixels import to_unit
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.files.image_files import png_bytes, read_image, read_mask
 from d3s2.data.known.scenes import SPACE, Scenes
-from d3s2.data.pairs import FilePairs, Pairs, in_order, load_pairs
-from d3s2.nets.fresh import new_segmenter
+from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs
+from d3s2.nets.fresh import ARCHITECTURES, new_segmenter
 from d3s2.student.augment import Variation, augment, draw_variation
 from d3s2.student.settings import AugmentationSettings
+from d3s2.student.training import PRECISIONS
 
-SIZES = {"64x96": ((64, 96), None, 8, 8), "512x512": ((512, 512), (512, 512), 16, 1)}
+SIZES = {"tiny": ((32, 48), None, 2, 1), "64x96": ((64, 96), None, 8, 8), "512x512": ((512, 512), (512, 512), 16, 1)}
 """Name -> size of the pictures, crop, pictures a step, steps a round."""
 IN_MEMORY = 32
 
 
 def main() -> None:
     """Measures, prints one JSON object on the last line, and writes it where asked."""
-    args = parser_for(__doc__, rounds=4).parse_args(sys.argv[1:])
+    parser = parser_for(__doc__, rounds=4)
+    parser.add_argument("--network", choices=list(ARCHITECTURES), default="compact-unet")
+    parser.add_argument("--precision", choices=sorted(PRECISIONS), default="float32")
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["64x96", "512x512"])
+    args = parser.parse_args(sys.argv[1:])
     device = pick_device(args.device)
     torch.set_num_threads(1)
-    measured = {name: measure(*size, device=device, rounds=args.rounds) for name, size in SIZES.items()}
-    tell("training steps", device, args.out, {"network": "compact-unet", **measured})
+    how = {"network": args.network, "precision": args.precision}
+    measured = {name: measure(*SIZES[name], **how, device=device, rounds=args.rounds) for name in args.sizes}
+    tell("training steps", device, args.out, {**how, **measured})
 
 
 def measure(
@@ -61,13 +70,17 @@ def measure(
     batch: int,
     steps: int,
     *,
+    network: str,
+    precision: str,
     device: torch.device,
     rounds: int,
 ) -> dict[str, Any]:
     """Seconds a step of each side, and their ratios to a whole step."""
     source = Scenes("train", IN_MEMORY, size_px)
     pairs = load_pairs(source, source.ids)
-    work = Work(pairs, AugmentationSettings(crop_px=crop_px), batch, steps, device)
+    net = new_segmenter(network, SPACE.num_classes, seed=0).to(device).train()
+    how = AugmentationSettings(crop_px=crop_px)
+    work = Work(net, pairs, size_px, how, batch, steps, device, PRECISIONS[precision])
     with tempfile.TemporaryDirectory() as folder:
         files = FilePairs(Files(source, Path(folder)), source.ids)
         sides: dict[str, Callable[[], None]] = {
@@ -77,6 +90,7 @@ def measure(
             "augmentation with kornia's warps": partial(work.vary, with_kornia),
             "draws alone": work.draw,
             "loader alone": partial(read, files, batch, steps),
+            "steps with the loader": replace(work, pairs=files).train,
         }
         taken = seconds_of(sides, rounds, device)
     return {
@@ -91,12 +105,20 @@ def measure(
     }
 
 
+@dataclass
 class Work:
-    """A network, its optimiser, and pictures in memory."""
+    """A network, its optimiser, and the pictures it learns from."""
 
-    def __init__(self, pairs: Pairs, how: AugmentationSettings, batch: int, steps: int, device: torch.device) -> None:
-        self.pairs, self.how, self.batch, self.steps, self.device = pairs, how, batch, steps, device
-        self.net = new_segmenter("compact-unet", SPACE.num_classes, seed=0).to(device).train()
+    net: Any
+    pairs: PairSource
+    size_px: tuple[int, int]
+    how: AugmentationSettings
+    batch: int
+    steps: int
+    device: torch.device
+    dtype: torch.dtype | None
+
+    def __post_init__(self) -> None:
         self.optimiser = torch.optim.AdamW(self.net.parameters())
 
     def draws(self) -> list[range]:
@@ -109,21 +131,23 @@ class Work:
 
     def varied(self, how: Callable[..., Any]) -> Any:
         for images, masks in self.moved():
-            variation = draw_variation(len(masks), self.pairs.size_px, self.how, torch.Generator().manual_seed(0))
+            variation = draw_variation(len(masks), self.size_px, self.how, torch.Generator().manual_seed(0))
             yield how(images, masks, variation)
 
     def draw(self) -> None:
         for step in range(self.steps):
-            draw_variation(self.batch, self.pairs.size_px, self.how, torch.Generator().manual_seed(step))
+            draw_variation(self.batch, self.size_px, self.how, torch.Generator().manual_seed(step))
 
     def vary(self, how: Callable[..., Any]) -> None:
         for _ in self.varied(how):
             pass
 
-    def train(self, augmented: bool) -> None:
+    def train(self, augmented: bool = True) -> None:
         for images, masks in self.varied(augment) if augmented else self.moved():
             self.optimiser.zero_grad(set_to_none=True)
-            self.net.loss(images, masks).backward()
+            with reduced(self.device, self.dtype):
+                loss = self.net.loss(images, masks)
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             self.optimiser.step()
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_run import call
 
 import d3s2
@@ -93,11 +92,3 @@ def test_the_readme_links_to_files_that_are_there() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         if not target.startswith("http"):
             assert (ROOT / target).exists(), target
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_distilled_set_is_made_on_a_gpu(tmp_path: Path) -> None:
-    from tiny_run import TINY
-
-    assert call("distill", "scenes", *TINY, "--out", str(tmp_path / "run"), "--device", "cuda") == 0

@@ -105,7 +105,6 @@ def test_predictions_are_counted_on_the_device(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_nothing_in_a_variation_waits_for_a_gpu() -> None:
     device = torch.device("cuda")
     images, masks = pairs().images.to(device), pairs().masks.to(device)

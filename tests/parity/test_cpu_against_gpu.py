@@ -1,0 +1,224 @@
+"""A GPU computes what a CPU does, again and again, stopped or not.
+
+The CPU is held against itself too, to the bit, by the same functions: so they run where there is no GPU.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import CLASS_NAMES, save_tiny, tiny_network
+from tiny_run import TINY, call, content
+from tiny_stable_diffusion import write_pipeline
+from torch import Tensor, nn
+
+from d3s2.base.config import build
+from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.runtime import pick_device
+from d3s2.base.progress import SILENT
+from d3s2.data.label_space import LabelSpace
+from d3s2.data.pairs import Pairs
+from d3s2.generator.compact.network import new_generator, save_generator
+from d3s2.generator.kinds import GENERATORS
+from d3s2.generator.layout_to_image import LayoutToImage
+from d3s2.generator.sampling import Sampling, sample
+from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.fresh import adapted
+from d3s2.nets.loading import NETWORKS, Network, load_segmenter
+from d3s2.student.settings import TrainSettings
+from d3s2.student.training import train
+from d3s2.synthesis.guided import guided_sample, item_noise
+from d3s2.synthesis.items import SampledItem
+from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
+from d3s2.teacher.bank import FeatureBank, gather_bank
+
+CPU = torch.device("cpu")
+SPACE = LabelSpace("street", CLASS_NAMES)
+SIZE = (32, 64)
+GENERATOR_KINDS = ("compact", "controlnet")
+SETTINGS = TrainSettings(iterations=6, batch=2, lr=1e-3)
+HOW = SynthesizeSettings(
+    steps=4, guidance_scale=1.5, guidance=GuidanceSettings(strength=0.5, rule="full"), trace_every=0
+)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"  # by default a GPU rounds their factors to ten bits (TF32)
+    try:
+        yield pick_device(request.param)
+    finally:
+        convolutions.fp32_precision = before
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("models")
+    write_pipeline(base / "controlnet")
+    save_generator(new_generator(0, num_classes=len(CLASS_NAMES), channels=(32, 32)), base / "compact")
+    save_tiny("segformer", base / "teacher")
+    return base
+
+
+def pairs() -> Pairs:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 3, *SIZE), generator=generator, dtype=torch.uint8)
+    blocks = torch.randint(0, 4, (6, 4, 8), generator=generator, dtype=torch.uint8)
+    return Pairs(images, blocks.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2))
+
+
+def generator_of(kind: str, folder: Path, device: torch.device) -> LayoutToImage:
+    values: dict[str, Any] = {"model": str(folder / kind)}
+    if kind == "controlnet":
+        values |= {"controlnet": str(folder / kind / "controlnet"), "palette": "ade20k", "offline": True}
+    loader = GENERATORS.load(kind)
+    return loader.load(build(loader.settings, values, "generator"), SPACE, device)
+
+
+def network_of(kind: str) -> Network:
+    if kind != "compact-unet":
+        return adapted(tiny_network(kind), NETWORKS[kind])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return CompactUNet(num_classes=len(CLASS_NAMES), width=8)
+
+
+def assert_same(found: Tensor, expected: Tensor, device: torch.device, atol: float) -> None:
+    """To the bit on a CPU; within `atol` on a GPU."""
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=0 if device.type == "cpu" else atol)
+
+
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_a_generator_makes_the_same_images(kind: str, folder: Path, device: torch.device) -> None:
+    def images(where: torch.device) -> Tensor:
+        noises = [torch.Generator().manual_seed(index) for index in range(2)]
+        how = Sampling(num_steps=4, guidance_scale=2.0)
+        with reproducible(where):
+            return sample(generator_of(kind, folder, where), pairs().masks[:2], noises, how, device=where)
+
+    made = images(device)
+    assert made.device.type == device.type
+    assert_same(made, images(CPU), device, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["compact-unet", "segformer", "mask2former"])
+def test_a_network_gives_the_same_scores_and_gradient(kind: str, device: torch.device) -> None:
+    def found(where: torch.device) -> tuple[Tensor, Tensor]:
+        net = network_of(kind).to(where).eval()
+        images = (pairs().images[:2] / 255).to(where).requires_grad_()
+        with reproducible(where):
+            scores = net(images).scores
+            (gradient,) = torch.autograd.grad(scores.square().mean(), images)
+        return scores.detach(), gradient
+
+    scores, gradient = found(device)
+    expected, expected_gradient = found(CPU)
+    assert scores.device.type == device.type
+    assert_same(scores, expected, device, atol=1e-3 * float(expected.abs().max()))
+    assert_same(gradient, expected_gradient, device, atol=1e-2 * float(expected_gradient.abs().max()))
+
+
+def bank_of(folder: Path, device: torch.device) -> FeatureBank:
+    teacher = load_segmenter(folder / "teacher", SPACE.names, device=device)
+    images, masks = (pairs().images / 255).to(device), pairs().masks.to(device)
+    with torch.no_grad(), reproducible(device):
+        return gather_bank(teacher, [(images, masks)], list(teacher(images).features), {})
+
+
+def test_a_feature_bank_holds_the_same_statistics(folder: Path, device: torch.device) -> None:
+    found, expected = bank_of(folder, device), bank_of(folder, CPU)
+    for layer, means in expected.means.items():
+        torch.testing.assert_close(found.means[layer].cpu(), means, rtol=1e-3, atol=1e-4, equal_nan=True)
+        torch.testing.assert_close(found.weights[layer].cpu(), expected.weights[layer])
+    torch.testing.assert_close(found.losses.cpu(), expected.losses, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def guided(kind: str, folder: Path, device: torch.device) -> tuple[SampledItem, ...]:
+    teacher = load_segmenter(folder / "teacher", SPACE.names, device=device)
+    bank = bank_of(folder, CPU).to(device)
+    noises = [item_noise(0, f"item {index}") for index in range(2)]
+    masks = pairs().masks[:2].to(device)
+    made = guided_sample(generator_of(kind, folder, device), teacher, bank, masks, noises, HOW, device=device)
+    return made.items
+
+
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_guided_images_are_the_same_bytes_twice_and_those_of_a_cpu_to_a_grey_level(
+    kind: str, folder: Path, device: torch.device
+) -> None:
+    first, again, expected = (guided(kind, folder, where) for where in (device, device, CPU))
+    for one, other, here in zip(first, again, expected, strict=True):
+        assert one.image.tobytes() == other.image.tobytes()
+        assert one.energies == other.energies
+        far = np.abs(one.image.astype(int) - here.image.astype(int))
+        assert np.quantile(far, 0.99) <= (0 if device.type == "cpu" else 1)
+
+
+def weights(net: nn.Module) -> Tensor:
+    return torch.cat([tensor.flatten().float().cpu() for tensor in net.state_dict().values()])
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop(_: int) -> None:
+    raise StoppedError
+
+
+@pytest.mark.parametrize("kind", ["compact-unet", "segformer"])
+def test_a_training_that_was_stopped_ends_as_one_that_was_not(kind: str, device: torch.device, tmp_path: Path) -> None:
+    through, stopped, resumed = (network_of(kind) for _ in range(3))
+    how: dict[str, Any] = {"seed": 7, "device": device}
+    kept = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_s": 0.0}
+    train(through, pairs(), SETTINGS, **how)
+    with pytest.raises(StoppedError):
+        train(stopped, pairs(), SETTINGS, **how, **kept, callback=stop, callback_every=3)
+    train(resumed, pairs(), SETTINGS, **how, **kept, progress=SILENT)
+    far = (weights(resumed) - weights(through)).abs()
+    # sums on a GPU have no fixed order in training, and Adam makes a step of the sign of a gradient near zero
+    assert far.mean() <= (0 if device.type == "cpu" else SETTINGS.lr / 10)
+
+
+@pytest.mark.parametrize("kind", ["compact-unet", "segformer"])
+def test_mixed_precision_learns_nearly_what_float32_does(kind: str, device: torch.device) -> None:
+    whole, mixed = network_of(kind), network_of(kind)
+    start = weights(whole)
+    train(whole, pairs(), SETTINGS, seed=7, device=device)
+    train(mixed, pairs(), SETTINGS, seed=7, device=device, autocast=torch.bfloat16)
+    far = (weights(mixed) - weights(whole)).abs().mean()
+    assert 0 < far < (weights(whole) - start).abs().mean() / 2
+    assert {tensor.dtype for tensor in mixed.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+def test_two_students_side_by_side_on_one_gpu_score_as_one_after_the_other(tmp_path: Path) -> None:
+    def scores(workers: int) -> list[list[float]]:
+        run = tmp_path / str(workers)
+        words = (*TINY, "evaluate.sets=[random, all]", f"evaluate.workers={workers}")
+        assert call("evaluate", "scenes", *words, "--out", str(run), "--device", "cuda:0") == 0
+        return [row["per_seed"]["miou"] for row in json.loads((run / "results.json").read_text())["sets"]]
+
+    np.testing.assert_allclose(scores(2), scores(1), atol=0.02)
+
+
+@pytest.mark.gpu
+def test_a_distilled_set_is_the_same_bytes_twice_on_a_gpu_and_when_items_are_made_again(tmp_path: Path) -> None:
+    def distilled(run: Path) -> dict[str, bytes]:
+        words = (*TINY, f"teacher.source={models / 'teacher'}", f"generator.model={models / 'generator'}")
+        assert call("distill", "scenes", *words, "--out", str(run), "--device", "cuda:0") == 0
+        return content(run)
+
+    assert call("fit", "scenes", *TINY, "--out", str(tmp_path / "fitted"), "--device", "cuda:0") == 0
+    models = tmp_path / "fitted" / "models"
+    first = distilled(tmp_path / "first")
+    assert first
+    assert distilled(tmp_path / "second") == first
+    sorted((tmp_path / "second" / "images").iterdir())[1].unlink()
+    assert distilled(tmp_path / "second") == first
