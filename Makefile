@@ -1,10 +1,10 @@
-# make demo | test | check. Each makes the environment first and installs into it only when something changed.
+# make demo | test | check | docs | wheel. Each makes the environment first and installs into it only when something changed.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs wheel format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
@@ -17,6 +17,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel:  # built, installed alone into an empty environment, called outside the repository
+	rm -rf build/wheel dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd "$$(mktemp -d)" && $(CURDIR)/build/wheel/bin/d3s2 --help && $(CURDIR)/build/wheel/bin/d3s2 demo --dry-run
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from d3s2 import __version__
+import d3s2
 from d3s2.commands import init, runs, sets, steps
 from d3s2.commands.common import print_text
 
@@ -43,5 +43,5 @@ for name, command in COMMANDS.items():
 def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Distils a segmentation data set into a small synthetic one."""
     if version:
-        print_text(f"d3s2 {__version__}")
+        print_text(f"d3s2 {d3s2.__version__}")
         raise typer.Exit
