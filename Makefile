@@ -17,6 +17,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+docs: $(VENV)/.installed-dev  # the site, in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheel:  # built, installed alone into an empty environment, called outside the repository
 	rm -rf build/wheel dist
