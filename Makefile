@@ -1,10 +1,10 @@
-# make demo | test | check. Each makes the environment first and installs into it only when something changed.
+# make demo | test | check | docs | wheel. Each makes the environment first and installs into it only when something changed.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check gpu format clean
+.PHONY: demo test check docs wheel gpu format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
@@ -17,6 +17,17 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+docs: $(VENV)/.installed-dev  # the site, in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+wheel:  # built, installed alone into an empty environment, called outside the repository
+	rm -rf build/wheel dist
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	cd "$$(mktemp -d)" && $(CURDIR)/build/wheel/bin/d3s2 --help && $(CURDIR)/build/wheel/bin/d3s2 demo --dry-run
 
 # Installs nothing: the machine may have no network. GPU="--data DATA --minutes 9" and the like: benchmarks/gpu.py.
 gpu:

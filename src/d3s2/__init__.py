@@ -10,13 +10,14 @@ Importing d3s2 does nothing; what a name needs is imported when it is first used
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
 __all__ = ["RunConfig", "distill", "evaluate", "load_run", "report", "select"]
 
 _HOMES = {"RunConfig": "d3s2.pipeline.config", "load_run": "d3s2.recipes"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # pyproject.toml alone says it
+        return import_module("importlib.metadata").version("d3s2")
     if name in __all__:
         return getattr(import_module(_HOMES.get(name, "d3s2.api")), name)
     raise AttributeError(f"module 'd3s2' has no attribute '{name}'")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from d3s2 import __version__
-from d3s2.commands import init, runs, sets, steps
+import d3s2
+from d3s2.commands import examples, init, runs, sets, steps
 from d3s2.commands.common import print_text
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog="Begin with d3s2 demo --dry-run; for your own data, d3s2 init FOLDER. d3s2 COMMAND --help has examples.",
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -36,12 +37,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
 """In the order of `d3s2 --help`."""
 
 for name, command in COMMANDS.items():
-    app.command(name=name)(command)
+    app.command(name=name, epilog=examples.shown(name))(command)
 
 
 @app.callback(invoke_without_command=True)
 def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Distils a segmentation data set into a small synthetic one."""
     if version:
-        print_text(f"d3s2 {__version__}")
+        print_text(f"d3s2 {d3s2.__version__}")
         raise typer.Exit

@@ -58,7 +58,7 @@ def distill(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Census, select, fit or load, synthesize: makes the distilled set."""
+    """Makes the distilled set: census, choice of masks, models fitted or loaded, images."""
     execution = execution_of(executor, workers, address, shard, publish)
     _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",), execution)
 
@@ -77,7 +77,7 @@ def evaluate_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Students on random / balanced / distilled / all real; distils first where that is not done."""
+    """Trains students on distilled, random, balanced and all real pairs, and compares; distils first where needed."""
     execution = execution_of(executor, workers, address, shard, publish)
     _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"), execution)
 

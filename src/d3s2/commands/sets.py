@@ -77,13 +77,13 @@ def export_command(
 
 def doctor(
     dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Where it lies.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of that data set.")] = None,
     models: Annotated[
         bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What this machine has, which models and data are found, what is missing and how to get it."""
+    """Says what this machine has, which models and data are found, what is missing and how to get it."""
     from d3s2.planning import examine
     from d3s2.terminal import progress_for_people
 

@@ -53,7 +53,7 @@ def select_command(
     show: Annotated[bool, typer.Option("--explain", help="For each mask the class it was taken for.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Chooses the masks."""
+    """Chooses the masks, and prints their ids."""
     config = config_of(recipe, overrides, seed)
     from d3s2.pipeline import select_run
     from d3s2.selection import explain
@@ -116,7 +116,7 @@ def synthesize_command(
 
 
 def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:
-    """Writes the page again, from what is on disk."""
+    """Writes report.html again, from what is in the folder of a run."""
     from d3s2.base.machine.runtime import pick_device
     from d3s2.pipeline import write_report
     from d3s2.terminal import progress_for_people

@@ -20,7 +20,9 @@ from d3s2.base.formats.records import RECORD
 from d3s2.base.seeds import seed_for
 
 IMAGES, LABELS, SOFT = "images", "labels", "soft"
-ITEMS, MANIFEST, CARD = "items.parquet", "manifest.json", "README.md"
+ITEMS = "items.parquet"
+MANIFEST = "manifest.json"
+CARD = "README.md"
 UNFINISHED = ".d3s2-unfinished"
 """Holds the plan and the items' records until the set is whole."""
 
