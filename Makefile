@@ -1,10 +1,10 @@
-# make demo | test | check. Each makes the environment first and installs into it only when something changed.
+# make demo | test | check | faults. Each makes the environment first and installs into it only when something changed.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format clean
+.PHONY: demo test check faults format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
@@ -17,6 +17,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+faults: $(VENV)/.installed-dev  # hours: kills and other faults at random moments, figures to benchmarks/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py --kills 50
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
