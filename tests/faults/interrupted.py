@@ -238,18 +238,18 @@ FAULTS: dict[str, Callable[[Scene], set[int]]] = {
 }
 
 
-def undisturbed(folder: Path) -> Path:
-    """A run that nothing happens to."""
+def undisturbed(folder: Path, command: str = "evaluate") -> Path:
+    """A run that nothing happens to, made in this process."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
-        status = call("evaluate", *RECIPE, "--workers", "1", "--out", str(folder), "--device", "cpu")
+        status = call(command, *RECIPE, "--workers", "1", "--out", str(folder), "--device", "cpu")
     assert status == 0, said.getvalue()
     return folder
 
 
-def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random) -> Trial:
+def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random, command: str = "evaluate") -> Trial:
     """Lets one fault come over a run in the folder `scratch`, resumes it, and compares."""
     began, folder = time.monotonic(), scratch / "run"
-    with _cleared(scratch), _ended(scene := Scene(folder, executor, random, whole)):
+    with _cleared(scratch), ended(scene := Scene(folder, executor, random, whole)):
         problems: list[str] = []
         try:
             expected = FAULTS[fault](scene)
@@ -290,7 +290,7 @@ def changed_data(scratch: Path) -> tuple[str, ...]:
         assert whole.begin("distill", *words).wait(WITHIN_S) == 0, whole.said(0).read_text()
         for changed in (data / "masks/000003.png", data / "images/000003.jpg"):
             scene = Scene(out, "one process", Random(0), whole.folder)
-            with _ended(scene):
+            with ended(scene):
                 process = scene.begin("distill", *words)
                 while process.poll() is None and not list((out / "images").glob("*.png")):
                     time.sleep(0.01)
@@ -379,7 +379,9 @@ def _verified(folder: Path) -> tuple[str, list[str]]:
 
 
 def _untoward(said: str) -> list[str]:
-    return [word for word in ("Traceback", ": a defect;", "Warning") if word in said]
+    """Lines that no user should read. What Python's resource tracker says after a SIGKILL is nobody's to prevent."""
+    lines = [line for line in said.splitlines() if "resource_tracker" not in line]
+    return [line[:300] for line in lines if re.search(r"Traceback|: a defect;|Warning", line)]
 
 
 def _last_line(path: Path) -> str:
@@ -388,15 +390,19 @@ def _last_line(path: Path) -> str:
 
 
 def _last_step(folder: Path) -> str:
-    steps = [json.loads(line)["step"] for path in folder.glob("log*.jsonl") for line in path.open() if "}" in line]
+    steps = [record["step"] for path in folder.glob("log*.jsonl") for record in _records(path)]
     return steps[-1] if steps else "before the census"
+
+
+def _records(log: Path) -> list[dict[str, str]]:
+    """The lines of a log; the last one may not be whole yet."""
+    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
 
 
 def _workers_of(scene: Scene, step: str) -> list[int]:
     """Process ids of the workers of a step, as the log names them."""
-    lines = [line for path in scene.folder.glob("log.jsonl") for line in path.read_text().splitlines() if "}" in line]
-    records = [record for record in map(json.loads, lines) if record["step"] == step]
-    named = {int(record["worker"].rpartition(":")[2]) for record in records}
+    records = [record for path in scene.folder.glob("log.jsonl") for record in _records(path)]
+    named = {int(record["worker"].rpartition(":")[2]) for record in records if record["step"] == step}
     called = {process.pid for process in scene.started}
     return sorted(one for one in named - called if Path(f"/proc/{one}").exists())
 
@@ -420,7 +426,7 @@ def _members(groups: set[int]) -> list[str]:
 
 
 @contextmanager
-def _ended(scene: Scene) -> Iterator[None]:
+def ended(scene: Scene) -> Iterator[None]:
     """No process outlives the block."""
     try:
         yield
