@@ -2,9 +2,9 @@
 
     python benchmarks/faults.py --kills 50 --seed 1
 
-writes benchmarks/faults_<hardware>_<date>.json. Kills come at random moments over all steps, in turn to each executor;
-of every other fault there are --others. The faults are those of tests/faults/interrupted.py, of which the suite takes a
-few. Linux only; a full disk needs the right to mount a small file system (else `ulimit -f` alone is tried).
+writes benchmarks/faults_seed-1_<hardware>_<date>.json. Kills come at random moments over all steps, in turn to each
+executor; of every other fault there are --others. The faults are those of tests/faults/interrupted.py. Linux only; a
+full disk needs the right to mount a small file system (else `ulimit -f` alone is tried).
 """
 
 import argparse
@@ -61,21 +61,21 @@ def main() -> None:
         whole, mounts = undisturbed(scratch / "whole"), can_mount(scratch / "mount")
         pairs = list(plan(asked.kills, asked.others, tuple(asked.executors.split(",")), mounts))
         random.shuffle(pairs)  # so that a limit of time leaves some of each
-        begin = {"planned": len(pairs), "changed_data_problems": changed_data(scratch / "changed")}
+        begin: dict[str, Any] = {"commit": commit(), "planned": len(pairs)}
+        begin["changed_data_problems"] = changed_data(scratch / "changed")
         for number, (fault, executor) in enumerate(pairs):
             if time.monotonic() - began > asked.limit_s:
                 break
             trials.append(tried(fault, executor, scratch / f"{number:04d}", whole, Random(f"{asked.seed} {number}")))
             print(f"{number + 1}/{len(pairs)}", trials[-1], file=sys.stderr, flush=True)
-            keep(trials, begin | {"wall_s": round(time.monotonic() - began)})
+            keep(trials, asked.seed, begin | {"wall_s": round(time.monotonic() - began)})
 
 
-def keep(trials: list[Trial], more: dict[str, Any]) -> None:
+def keep(trials: list[Trial], seed: int, more: dict[str, Any]) -> None:
     """Writes the figures of the trials so far."""
     happened = [one for one in trials if one.happened]
     kept = {
         "command": f"python {shlex.join(['benchmarks/faults.py', *sys.argv[1:]])}",
-        "commit": commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "hardware": hardware(),
         "versions": versions(),
@@ -91,7 +91,7 @@ def keep(trials: list[Trial], more: dict[str, Any]) -> None:
         **more,
     }
     machine = re.sub(r"[^a-z0-9]+", "-", f"{kept['hardware']['cpu']} {kept['hardware']['cores']} cores".lower())
-    path = ROOT / "benchmarks" / f"faults_{machine.strip('-')}_{kept['date'][:10]}.json"
+    path = ROOT / "benchmarks" / f"faults_seed-{seed}_{machine.strip('-')}_{kept['date'][:10]}.json"
     path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -323,8 +323,8 @@ def evidence(folder: Path) -> dict[str, object]:
         found[str(path.relative_to(folder))] = path.read_bytes()
     for name in ("manifest.json", "unguided/manifest.json"):
         manifest = json.loads((folder / name).read_text())
-        # The digest of the manifest covers the generator's path, and where the run lies is no part of its content.
-        del manifest["cost"], manifest["manifest_sha256"], manifest["models"]["generator"]["model"]
+        # Where the run lies, and what was committed to the code meanwhile, is no part of what the run makes.
+        del manifest["cost"], manifest["manifest_sha256"], manifest["commit"], manifest["models"]["generator"]["model"]
         found[name] = manifest
     for path in sorted(folder.glob("students/*.json")):
         found[f"students/{path.name}"] = json.loads(path.read_text())["confusion"]
