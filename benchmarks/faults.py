@@ -42,7 +42,7 @@ def plan(kills: int, others: int, executors: tuple[str, ...], mounts: bool) -> I
     ):
         fitting = {"worker killed": POOLS}.get(fault, executors if fault in ("SIGTERM", "Ctrl-C") else executors[:2])
         known = [one for one in fitting if one in executors]
-        for turn in range(others):
+        for turn in range(others if known else 0):
             yield fault, known[(number + turn) % len(known)]
 
 
