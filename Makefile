@@ -1,10 +1,11 @@
-# make demo | test | check | docs | wheel. Each makes the environment first and installs into it only when something changed.
+# make demo | test | check | docs | wheel | faults | gpu. Each makes the environment first and installs into it only when
+# something changed.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check docs wheel gpu format clean
+.PHONY: demo test check docs wheel faults gpu format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/d3s2 demo --out runs/demo
@@ -32,6 +33,10 @@ wheel:  # built, installed alone into an empty environment, called outside the r
 # Installs nothing: the machine may have no network. GPU="--data DATA --minutes 9" and the like: benchmarks/gpu.py.
 gpu:
 	PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(GPU)
+
+faults: $(VENV)/.installed-dev  # hours: kills and other faults at random moments, figures to benchmarks/
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py --kills 50
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from d3s2.results.controls import Comparison, compared
-
 from d3s2.set_names import (
     ALL,
     BALANCED,

@@ -12,7 +12,7 @@ from d3s2.base.machine.signals import INTERRUPTED, TERMINATED, leaving_at_once, 
 def main() -> None:
     """Runs the command line; every known failure is one sentence on standard error."""
     with leaving_at_once():
-        from d3s2.base.errors import D3S2Error, out_of_memory
+        from d3s2.base.errors import D3S2Error, out_of_memory, refused_file
 
         try:
             from d3s2.commands import app
@@ -28,7 +28,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except Exception as error:
-            named = out_of_memory(error)
+            named = out_of_memory(error) or refused_file(error)
             if named is not None:
                 sys.exit(_complain(str(named), named.exit_status))
             if os.environ.get("D3S2_DEBUG"):

@@ -13,7 +13,11 @@
 Every message is a sentence that says where, what was found, what was expected and what to do.
 """
 
+import errno
 import re
+
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)
+"""What an operating system says of a file that it does not give: no defect of the program, wherever it is met."""
 
 
 class D3S2Error(Exception):
@@ -58,6 +62,18 @@ class NumericError(WorkError, ArithmeticError):
 
 class NoMemoryError(WorkError, MemoryError):
     """The memory of the machine or of the GPU is too small for what was asked for."""
+
+
+def refused_file(error: BaseException) -> StoreError | None:
+    """A sentence for a file that the operating system does not give; None for anything else."""
+    if isinstance(error, D3S2Error) or not isinstance(error, OSError) or error.filename is None:
+        return None
+    if error.errno not in REFUSALS:
+        return None
+    return StoreError(
+        f"{error.filename}: cannot be used ({error.strerror}); check the file, its folder and their permissions, and "
+        "run the same call again; it resumes."
+    )
 
 
 def out_of_memory(error: BaseException) -> NoMemoryError | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from huggingface_hub.constants import HF_HUB_CACHE
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 
@@ -53,6 +55,7 @@ class HubDataset:
         table: a `datasets.Dataset` with both columns as images.
         image_column: RGB images.
         mask_column: index masks.
+        folders: where pictures may lie that are not in the table itself.
     """
 
     name: str
@@ -60,6 +63,7 @@ class HubDataset:
     table: Any
     image_column: str
     mask_column: str
+    folders: tuple[Path, ...]
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -109,7 +113,13 @@ class HubDataset:
             return cell["bytes"]
         if not cell.get("path"):
             raise DataError(f"{where}: column '{column}' holds no picture.")
-        return read_bytes(Path(cell["path"]), f"the picture of {where}", error=DataError)
+        path = Path(os.path.abspath(cell["path"]))  # of '..' too; a table by others may name any file of this machine
+        if not any(path.is_relative_to(folder) for folder in self.folders):
+            raise DataError(
+                f"{where}: column '{column}' names the picture {path}, which lies outside the data set; put it into "
+                "the data set's folder, or into the table."
+            )
+        return read_bytes(path, f"the picture of {where}", error=DataError)
 
     def _where(self, item_id: str) -> str:
         return f"{self.name}, row {int(item_id)}"
@@ -140,7 +150,16 @@ def open_hub(split: str, root: Path | None, options: Mapping[str, Any]) -> HubDa
     names = chosen.classes or _names_beside(root, name)
     raw_ids = {chosen.first_value + train: train for train in range(len(names))}
     space = LabelSpace(name=source, names=names, raw_ids=raw_ids, ignored=chosen.ignore_values)
-    return HubDataset(name, space, table, chosen.image_column, mask_column)
+    return HubDataset(name, space, table, chosen.image_column, mask_column, _folders(root))
+
+
+def _folders(root: Path | None) -> tuple[Path, ...]:
+    """The data set's own, or those in which the package keeps what it downloads."""
+    if root is not None:
+        return (Path(os.path.abspath(root)),)
+    config = _package().config
+    kept = (config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, HF_HUB_CACHE)
+    return tuple(Path(os.path.abspath(one)) for one in kept)
 
 
 def split_names(root: Path) -> tuple[str, ...]:

@@ -134,10 +134,34 @@ def test_a_damaged_cell_is_named_by_its_row(tmp_path: Path, change, message: str
 
 
 def test_a_picture_beside_the_table_is_read(tmp_path: Path):
-    Image.fromarray(MASK).save(tmp_path / "beside.png")
-    beside = {"bytes": None, "path": str(tmp_path / "beside.png")}
-    dataset = open_dataset("hf", "train", rewritten(as_parquet(tmp_path / "set", MASK * 0), lambda _: beside))
+    root = as_parquet(tmp_path / "set", MASK * 0)
+    Image.fromarray(MASK).save(root / "beside.png")
+    beside = {"bytes": None, "path": str(root / "beside.png")}
+    dataset = open_dataset("hf", "train", rewritten(root, lambda _: beside))
     assert (dataset.mask("00000000") == MASK).all()
+
+
+@pytest.mark.parametrize("name", ["{outside}/secret.png", "{outside}/set/../secret.png", "{outside}/set-2/secret.png"])
+def test_a_table_cannot_name_a_picture_outside_the_data_set(tmp_path: Path, name: str):
+    (tmp_path / "set-2").mkdir()
+    for folder in (tmp_path, tmp_path / "set-2"):
+        Image.fromarray(MASK).save(folder / "secret.png")
+    secret = {"bytes": None, "path": name.format(outside=tmp_path)}
+    dataset = open_dataset("hf", "train", rewritten(as_parquet(tmp_path / "set", MASK), lambda _: secret))
+    for read in (dataset.mask, dataset.pair_digest):
+        with pytest.raises(
+            DataError, match=r"row 0: column 'mask' names the picture .*secret\.png, which lies outside"
+        ):
+            read("00000000")
+
+
+def test_the_script_of_a_data_set_is_not_run(tmp_path: Path):
+    (tmp_path / "scripted").mkdir()
+    ran = tmp_path / "ran"
+    (tmp_path / "scripted" / "scripted.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with pytest.raises(DataError, match="cannot be opened by the package datasets"):
+        open_dataset("hf", "train", tmp_path / "scripted", {"classes": ["a"]})
+    assert not ran.exists()
 
 
 def test_text_that_is_not_utf_8_is_named(tmp_path: Path):

@@ -107,6 +107,13 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path):
     assert refused(read_mask, path).startswith(f"{path}: refused as a decompression bomb (")
 
 
+def test_a_file_of_more_than_a_gib_is_refused_unread(tmp_path: Path):
+    with (tmp_path / "m.png").open("wb") as stream:
+        stream.truncate((1 << 30) + 1)  # holds nothing, takes no room
+    for read in (read_mask, read_image, read_8bit_mask, read_colour_mask):
+        assert "has 1,073,741,825 bytes, expected" in refused(read, tmp_path / "m.png")
+
+
 def png(*chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG file of these chunks, with the checksums that belong to them."""
     body = [pack(">I", len(data)) + kind + data + pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]

@@ -172,6 +172,20 @@ def test_a_line_that_leads_out_of_a_folder_is_named(tmp_path: Path, line: str):
     assert text.startswith(f"mine/train: {tmp_path / 'train.txt'}, line 1: '{line}' leads out of a folder, expected a")
 
 
+def test_an_absolute_path_in_a_list_is_one_below_the_root(tmp_path: Path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    make(root, "a")
+    make(outside, "a")
+    listed = plan(split=SplitFiles(lists=("train.txt",)))
+    (root / "train.txt").write_text(f"{outside}/images/a.jpg {outside}/masks/a.png\n")
+    assert f"line 1: there is no file {root}{outside}/images/a.jpg" in refused(root, listed)
+    (root / "train.txt").write_text(f"{outside}/images/a.jpg\n")
+    (entry,) = pair_files(listed, "train", root).dataset().entries
+    assert (entry.image, entry.mask) == (root / "images/a.jpg", root / "masks/a.png")
+    (root / "train.txt").write_text("/images/a.jpg /masks/a.png\n")
+    assert pair_files(listed, "train", root).dataset().entries == (entry,)
+
+
 @pytest.mark.parametrize(
     "line", ["//", "/", ".", "images/", "images//", f"{5_000 * 'x'}.jpg a.png", "images/x.jpg y.png"]
 )

@@ -73,6 +73,7 @@ def test_what_the_json_says_of_a_mask_is_part_of_its_digest(tmp_path: Path) -> N
         ({"annotations": []}, r"holds not a single annotation"),
         ({"annotations": 3}, r"panoptic_train.json: key 'annotations': .*; is it a file of COCO's panoptic format\?"),
         ({"images": [{"id": 1, "file_name": "../../x.jpg"}, {"id": 2, "file_name": "a"}]}, "leads out of its folder"),
+        ({"images": [{"id": 1, "file_name": "/etc/x.jpg"}, {"id": 2, "file_name": "a"}]}, "leads out of its folder"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_a_sentence(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

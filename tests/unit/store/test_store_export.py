@@ -17,6 +17,7 @@ from d3s2.store.exporting import export
 from d3s2.store.exports.table import EXPORTS
 from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import PROVENANCE
+from d3s2.store.publishing import Destination
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften
 from d3s2.store.soft.labels import soft_from_bytes
@@ -141,6 +142,20 @@ def test_a_link_is_no_folder_to_export_to(tmp_path: Path) -> None:
             export(tmp_path / "set", tmp_path / f"link-{target}", "hf")
     with pytest.raises(StoreError, match=r"set: is already there and not empty; choose another folder"):
         export(tmp_path / "set", tmp_path / "set", "hf")
+
+
+@pytest.mark.parametrize("name", ["images/000001.png", "labels", "items.parquet"])
+def test_a_link_inside_a_set_is_not_exported(tmp_path: Path, name: str) -> None:
+    linked = make(tmp_path / "set") / name
+    linked.rename(tmp_path / "secret")
+    linked.symlink_to(tmp_path / "secret")
+    for export_format in EXPORTS:
+        with pytest.raises(StoreError, match="is a link, and links inside a set are not followed"):
+            export(tmp_path / "set", tmp_path / "to", export_format)
+    with pytest.raises(StoreError, match="is a link, and links inside a set are not followed"):
+        Destination(str(tmp_path / "copy")).put_set(tmp_path / "set")
+    assert not (tmp_path / "to").exists()
+    assert not list((tmp_path / "copy").glob("manifest.json"))
 
 
 def test_a_folder_beside_the_export_is_the_users(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import json
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from struct import pack
 
 import numpy as np
 import pyarrow as pa
@@ -212,6 +215,18 @@ def test_links_are_not_followed(folder: Path, tmp_path_factory: pytest.TempPathF
     (folder / "manifest.json").symlink_to(outside / "manifest.json")
     with pytest.raises(StoreError, match=r"manifest\.json: is a link"):
         verify(folder)
+
+
+@pytest.mark.parametrize("side", [20_000, 1 << 30])
+def test_a_bomb_in_a_set_is_refused_in_little_memory(folder: Path, side: int) -> None:
+    small = png_bytes(np.zeros((8, 8), dtype=np.uint8))
+    header = b"IHDR" + pack(">II", side, side) + small[24:29]
+    bomb = small[:12] + header + pack(">I", zlib.crc32(header)) + small[33:]
+    replace_file(folder, "images/000001.png", bomb)
+    before = getrusage(RUSAGE_SELF).ru_maxrss
+    (problem,) = verify(folder).problems
+    assert problem.startswith(f"{folder}/images/000001.png: refused as a decompression bomb ({side} x {side} px")
+    assert getrusage(RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB; decoded it has 400 MB at the least
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "items.parquet"])

@@ -67,3 +67,23 @@ def test_wrong_types_are_named(tmp_path: Path, change: Callable[[Any], Any], rea
     ) as caught:
         fresh(path).load(CPU)
     assert reason in str(caught.value)
+
+
+class RunsCode:
+    """Pickled, it makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("key", ["step", "net", "more"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, key: str) -> None:
+    trained(tmp_path / "a.pt").save(3, 1.5)
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    torch.save(content | {key: RunsCode(tmp_path / "ran")}, tmp_path / "a.pt")
+    with pytest.raises(StoreError, match=r"a\.pt: this checkpoint does not fit the model"):
+        fresh(tmp_path / "a.pt").load(CPU)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,99 @@
+"""Runs that are killed, starved and disturbed, and then resumed: whether each has the bytes of an undisturbed one.
+
+    python benchmarks/faults.py --kills 50 --seed 1
+
+writes benchmarks/faults_seed-1_<hardware>_<date>.json. Kills come at random moments over all steps, in turn to each
+executor; of every other fault there are --others. The faults are those of tests/faults/interrupted.py. Linux only; a
+full disk needs the right to mount a small file system (else `ulimit -f` alone is tried).
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import cycle, islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
+
+from interrupted import FAULTS, Trial, can_mount, changed_data, tried, undisturbed  # noqa: E402
+
+from d3s2.base.machine.runtime import commit, hardware, versions  # noqa: E402
+
+KILLS = ("SIGKILL", "SIGKILL of all")
+POOLS = ("two workers", "ray")
+
+
+def plan(kills: int, others: int, executors: tuple[str, ...], mounts: bool) -> Iterator[tuple[str, str]]:
+    """(fault, executor) of every trial."""
+    pairs = [(fault, executor) for fault in KILLS for executor in executors]
+    yield from islice(cycle(sorted(pairs, key=lambda pair: executors.index(pair[1]))), kills)
+    for number, fault in enumerate(
+        fault for fault in FAULTS if fault not in KILLS and (mounts or fault != "full disk")
+    ):
+        fitting = {"worker killed": POOLS}.get(fault, executors if fault in ("SIGTERM", "Ctrl-C") else executors[:2])
+        known = [one for one in fitting if one in executors]
+        for turn in range(others if known else 0):
+            yield fault, known[(number + turn) % len(known)]
+
+
+def main() -> None:
+    """Makes the undisturbed run, then trial after trial, and keeps the figures after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--others", type=int, default=4, help="trials of each other fault")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--executors", default="one process,two workers,shares,ray")
+    parser.add_argument("--limit-s", type=float, default=float("inf"), help="no trial begins later than this")
+    asked = parser.parse_args()
+    random, trials, began = Random(asked.seed), [], time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place)
+        whole, mounts = undisturbed(scratch / "whole"), can_mount(scratch / "mount")
+        pairs = list(plan(asked.kills, asked.others, tuple(asked.executors.split(",")), mounts))
+        random.shuffle(pairs)  # so that a limit of time leaves some of each
+        begin: dict[str, Any] = {"commit": commit(), "planned": len(pairs)}
+        begin["changed_data_problems"] = changed_data(scratch / "changed")
+        for number, (fault, executor) in enumerate(pairs):
+            if time.monotonic() - began > asked.limit_s:
+                break
+            trials.append(tried(fault, executor, scratch / f"{number:04d}", whole, Random(f"{asked.seed} {number}")))
+            print(f"{number + 1}/{len(pairs)}", trials[-1], file=sys.stderr, flush=True)
+            keep(trials, asked.seed, begin | {"wall_s": round(time.monotonic() - began)})
+
+
+def keep(trials: list[Trial], seed: int, more: dict[str, Any]) -> None:
+    """Writes the figures of the trials so far."""
+    happened = [one for one in trials if one.happened]
+    kept = {
+        "command": f"python {shlex.join(['benchmarks/faults.py', *sys.argv[1:]])}",
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "hardware": hardware(),
+        "versions": versions(),
+        "trials": len(trials),
+        "happened": len(happened),
+        "by_fault": Counter(one.fault for one in happened),
+        "by_executor": Counter(one.executor for one in happened),
+        "by_last_step": Counter(one.step for one in happened),
+        "verified": Counter("clean" if one.verified == "clean" else "named" for one in trials),
+        "without_problem": sum(not one.problems for one in trials),
+        "problems": [f"{one.fault}, {one.executor}: {problem}" for one in trials for problem in one.problems],
+        "rows": [asdict(one) for one in trials],
+        **more,
+    }
+    machine = re.sub(r"[^a-z0-9]+", "-", f"{kept['hardware']['cpu']} {kept['hardware']['cores']} cores".lower())
+    path = ROOT / "benchmarks" / f"faults_seed-{seed}_{machine.strip('-')}_{kept['date'][:10]}.json"
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
