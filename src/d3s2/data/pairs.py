@@ -1,8 +1,9 @@
 """Pairs as tensors: held in memory, or read from files when they are needed; who uses them cannot tell which."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -86,14 +87,18 @@ class FilePairs:
         return len(self.ids)
 
     def take(self, positions: Sequence[int]) -> Pairs:
-        return next(self.batches([positions]))
+        return _stacked(self._read(self._pair, positions))
 
     def take_masks(self, positions: Sequence[int]) -> UInt8[Tensor, "n h w"]:
-        masks = next(read_ahead(self._mask, [positions], self.threads))
-        return torch.from_numpy(np.stack(masks))
+        return torch.from_numpy(np.stack(self._read(self._mask, positions)))
 
     def batches(self, draws: Iterable[Sequence[int]]) -> Iterator[Pairs]:
         return map(_stacked, read_ahead(self._pair, draws, self.threads))
+
+    def _read(self, read: Callable[[int], T], positions: Sequence[int]) -> list[T]:
+        # Closed here: at an end that the garbage collector makes, Python drops a Ctrl-C.
+        with closing(read_ahead(read, [positions], self.threads)) as draws:
+            return next(draws)
 
     def _pair(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         return read_pair(self.dataset, self.ids[position])
@@ -138,7 +143,7 @@ def in_order(count: int, batch: int) -> list[range]:
 
 def read_ahead(
     read: Callable[[int], T], draws: Iterable[Sequence[int]], threads: int = READ_THREADS
-) -> Iterator[list[T]]:
+) -> Generator[list[T], None, None]:
     """What `read` gives for each position of each draw, in order, while the next draws are being read."""
     pool = ThreadPoolExecutor(threads)
     pending: deque[list[Future[T]]] = deque()

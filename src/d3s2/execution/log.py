@@ -31,6 +31,8 @@ def logged(path: Path, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterat
                 "memory_gib": outcome.memory_gib,
                 "worker": outcome.worker,
             }
-            with naming(path), path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+            with naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line) + "\n")
         yield outcome

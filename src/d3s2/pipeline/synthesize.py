@@ -34,7 +34,8 @@ def synthesize(run: Run, selection: Selection, models: Models) -> None:
     plans = _plans(run, selection, models)
     destinations = [published(run, plan.folder) for plan in plans]  # an address that means nothing is refused now
     with run.alone("begin the set"):
-        writers = [plan.begun() for plan in plans]
+        # The guided set first: where it is of another call, its folder is the one that the call named.
+        writers = [plan.begun() for plan in plans[::-1]][::-1]
     batches, missing = _batches(run, selection, writers)
     executor = executor_of(run.execution, run.folder, run.device, workers=workers_for_models(run))
     work = synthesis_work(run, models if executor.in_this_process else None, plans)

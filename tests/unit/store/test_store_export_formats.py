@@ -22,7 +22,7 @@ from d3s2.data.catalogue import open_dataset
 from d3s2.data.label_space import LabelSpace
 from d3s2.store.exporting import export
 from d3s2.store.reader import DistilledSet
-from d3s2.store.soft import soft_from_bytes
+from d3s2.store.soft.labels import soft_from_bytes
 
 Pair = tuple[str, np.ndarray, np.ndarray]
 NAMES = list(SCENES.space.names)
