@@ -51,6 +51,14 @@ class SegmentationDataset(Protocol):
         """A short text that follows from what the pair holds: the same for a copy of the data elsewhere."""
 
 
+@runtime_checkable
+class ReadsPairs(Protocol):
+    """A data set over another one: it reads image and mask together, so that their sizes there are compared."""
+
+    def pair(self, item_id: str) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """As `read_pair`."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """Where a pair lies."""
@@ -153,6 +161,10 @@ class ResizedDataset:
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
         return self.resized_mask(self.source.mask(item_id))
 
+    def pair(self, item_id: str) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        image, mask = read_pair(self.source, item_id)
+        return self.resized_image(image), self.resized_mask(mask)
+
     def resized_image(self, image: UInt8[np.ndarray, "a b 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """The image at the working size."""
         return self._resized(image, Image.Resampling.LANCZOS, fill=128)
@@ -198,9 +210,8 @@ def read_pair(
     dataset: SegmentationDataset, item_id: str
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
     """Image and mask of one id; raises DataError when their sizes on disk differ."""
-    if isinstance(dataset, ResizedDataset):
-        image, mask = read_pair(dataset.source, item_id)
-        return dataset.resized_image(image), dataset.resized_mask(mask)
+    if isinstance(dataset, ReadsPairs):
+        return dataset.pair(item_id)
     image, mask = dataset.image(item_id), dataset.mask(item_id)
     if image.shape[:2] != mask.shape:
         raise DataError(

@@ -23,7 +23,7 @@ from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import numpy_generator
 from d3s2.base.train_ids import IGNORE
 from d3s2.data import SegmentationDataset, in_order, open_pairs
-from d3s2.data.strips import ComposedDataset
+from d3s2.data.strips import with_composed
 from d3s2.judgements import OWN_REAL, UNSEEN_REAL, Judgement, Judgements, Neighbour
 from d3s2.metrics import RULE, mean_iou
 from d3s2.nets import GRID, Segmenter, deepest_layer, pooled_features
@@ -113,7 +113,10 @@ def judge_sets(
         sources = [item.source_id for item in next(iter(sets.values())).items]
         drawn = numpy_generator(seed, "unseen-real").permutation(len(test.ids))[: len(sources)]
         unseen = [test.ids[int(index)] for index in sorted(drawn)]
-        rows += [_judged(panel, OWN_REAL, ComposedDataset(train), sources), _judged(panel, UNSEEN_REAL, test, unseen)]
+        rows += [
+            _judged(panel, OWN_REAL, with_composed(train, sources), sources),
+            _judged(panel, UNSEEN_REAL, test, unseen),
+        ]
     return Judgements(
         digest=digest,
         network=panel.compared_by,

@@ -7,7 +7,7 @@ from pathlib import Path
 from d3s2.base.errors import StoreError
 from d3s2.data import DataSettings, JoinedDataset, PairSource, ResizedDataset, SegmentationDataset, in_order, open_split
 from d3s2.data.files import jpeg_bytes, png_bytes
-from d3s2.data.strips import ComposedDataset, sources_of
+from d3s2.data.strips import with_composed
 from d3s2.store import DistilledSet
 from d3s2.store.soft import SoftLabels, read_soft, soft_path
 
@@ -78,8 +78,7 @@ def soft_bytes_of(members: Sequence[Members]) -> int:
 
 def _open(part: Members, data: DataSettings) -> SegmentationDataset:
     if part.folder is None:
-        train = open_split(data, data.train)
-        return ComposedDataset(train) if any(len(sources_of(item_id)) > 1 for item_id in part.ids) else train
+        return with_composed(open_split(data, data.train), part.ids)
     return ResizedDataset(DistilledSet(part.folder), data.size, data.resize)
 
 

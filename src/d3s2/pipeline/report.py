@@ -153,7 +153,7 @@ def _neighbours(run: Run, judgements: Judgements) -> Gallery | None:
 
 
 def _beside(run: Run, distilled: DistilledSet, neighbour: Neighbour) -> GalleryRow:
-    own = neighbour.nearest_id in sources_of(neighbour.source_id)
+    own = neighbour.nearest_id in (neighbour.source_id, *sources_of(neighbour.source_id))
     nearest = "its own mask's image" if own else neighbour.nearest_id
     return GalleryRow(
         mask=distilled.mask(neighbour.item_id),

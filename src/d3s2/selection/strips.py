@@ -49,7 +49,8 @@ def compose_masks(
     columns: list[list[Pick]] = []
     for position in range(num_strips):
         elsewhere = (strip_id(one, other) for other in range(num_strips) if other != position for one in ids)
-        forbidden = tuple(one for one in elsewhere if one not in taken)
+        held = set(taken)
+        forbidden = tuple(one for one in elsewhere if one not in held)
         chosen = choose(num_masks * (position + 1), taken, forbidden, position == num_strips - 1)
         columns.append(list(chosen.picks[len(taken) :]))
         taken = chosen.ids

@@ -1,13 +1,16 @@
 """Masks that are put together of strips: by the method, position by position, paired where seams fit best."""
 
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d3s2.base.errors import DataError
-from d3s2.data.strips import ComposedDataset, StripsDataset, composed_id, place_of, sources_of, strip_id
+from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, read_pair
+from d3s2.data.strips import ComposedDataset, StripsDataset, composed_id, place_of, sources_of, strip_id, with_composed
 from d3s2.pipeline.run import Run, open_run
 from d3s2.pipeline.select import chosen_masks
 from d3s2.recipes import load_run
@@ -86,6 +89,35 @@ def test_more_strips_cover_no_less_of_rare_classes(run: Run, selection: Selectio
         return sum(int(np.isin(rare, run.source_data.mask(item_id)).sum()) for item_id in ids)
 
     assert held(selection.ids) >= held(chosen.ids)
+
+
+def test_an_id_of_the_data_set_that_holds_the_sign_is_one_pair(run: Run) -> None:
+    class Signed(ComposedDataset):
+        @property
+        def ids(self) -> list[str]:
+            return ["a|b"]
+
+        def mask(self, item_id: str) -> np.ndarray:
+            assert item_id == "a|b"
+            return self.source.mask(self.source.ids[0])
+
+    signed = Signed(run.train_data)
+    assert (ComposedDataset(signed).mask("a|b") == signed.mask("a|b")).all()
+    assert with_composed(signed, ["a|b"]) is signed
+    a, b = run.train_data.ids[:2]
+    assert with_composed(run.train_data, [a, b]) is run.train_data
+    assert isinstance(with_composed(run.train_data, [composed_id([a, b])]), ComposedDataset)
+
+
+def test_a_source_whose_image_and_mask_differ_in_size_is_named(run: Run, tmp_path: Path) -> None:
+    entries = []
+    for name, height in (("a", 32), ("b", 30)):
+        Image.new("RGB", (48, height)).save(tmp_path / f"{name}.png")
+        Image.new("L", (48, 32)).save(tmp_path / f"{name}-mask.png")
+        entries.append(Entry(name, tmp_path / f"{name}.png", tmp_path / f"{name}-mask.png"))
+    data = ResizedDataset(FileDataset("uneven", run.train_data.space, tuple(entries)), (32, 48))
+    with pytest.raises(DataError, match=r"'b' has an image of 30 x 48 px and a mask of 32 x 48 px"):
+        read_pair(ComposedDataset(data), composed_id(["a", "b"]))
 
 
 def test_ids_with_the_sign_are_refused(run: Run) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from d3s2.base.errors import DataError
-from d3s2.data.dataset import SegmentationDataset
+from d3s2.data.dataset import SegmentationDataset, read_pair
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.strips.names import SIGN, place_of, sources_of, strip_id
 
@@ -68,7 +68,7 @@ class StripsDataset:
 
 @dataclass(frozen=True)
 class ComposedDataset:
-    """A data set that also knows pairs put together of strips of its own; ids without the sign are its own pairs.
+    """A data set that also knows pairs put together of strips of its own; its own ids are its own pairs.
 
     Args:
         source: pairs of one size.
@@ -88,17 +88,34 @@ class ComposedDataset:
     def ids(self) -> Sequence[str]:
         return self.source.ids
 
+    @cached_property
+    def _own(self) -> frozenset[str]:
+        return frozenset(self.source.ids)
+
+    def _sources(self, item_id: str) -> tuple[str, ...]:
+        """An id of the data set is one pair, also where it holds the sign."""
+        return (item_id,) if item_id in self._own else sources_of(item_id)
+
     def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
-        return composed([self.source.image(source) for source in sources_of(item_id)])
+        return composed([self.source.image(source) for source in self._sources(item_id)])
 
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
-        return composed([self.source.mask(source) for source in sources_of(item_id)])
+        return composed([self.source.mask(source) for source in self._sources(item_id)])
+
+    def pair(self, item_id: str) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        pairs = [read_pair(self.source, source) for source in self._sources(item_id)]
+        return composed([image for image, _ in pairs]), composed([mask for _, mask in pairs])
 
     def pair_stamp(self, item_id: str) -> str:
-        return SIGN.join(map(self.source.pair_stamp, sources_of(item_id)))
+        return SIGN.join(map(self.source.pair_stamp, self._sources(item_id)))
 
     def pair_digest(self, item_id: str) -> str:
-        return SIGN.join(map(self.source.pair_digest, sources_of(item_id)))
+        return SIGN.join(map(self.source.pair_digest, self._sources(item_id)))
+
+
+def with_composed(source: SegmentationDataset, ids: Sequence[str]) -> SegmentationDataset:
+    """What pairs called `ids` are read from: the data set itself where all of them are its own."""
+    return source if set(ids) <= set(source.ids) else ComposedDataset(source)
 
 
 def strip(pixels: NDArray[np.uint8], position: int, count: int) -> NDArray[np.uint8]:
