@@ -53,6 +53,8 @@ from d3s2.teacher.bank import FeatureBank, gather_bank
 
 SPACE = label_space(150)
 BAR = 1.25
+WHOLE = "whole"
+"""A file that says that all networks of a folder are written."""
 GUIDANCE_SCALE = 7.5
 RECIPE = load_run("ade20k")
 ALWAYS = GuidanceSettings.model_validate({"window": (0.0, 1.0)})
@@ -86,8 +88,10 @@ def main() -> None:
     args = parse(sys.argv[1:])
     device = pick_device(args.device)
     with tempfile.TemporaryDirectory(prefix="d3s2-models-") as scratch:
-        in_own_process(write_all, Path(scratch), args.tiny)
-        plan = Plan(Path(scratch), str(device), args.size, args.steps, args.dtype)
+        models = args.models or Path(scratch)
+        if not (models / WHOLE).exists():
+            in_own_process(write_all, models, args.tiny)
+        plan = Plan(models, str(device), args.size, args.steps, args.dtype)
         weights = peak_gib_of(lambda: None, device)["peak_gib"]
         actions = actions_for(plan, args.sides)
         weights = peak_gib_of(lambda: None, device)["peak_gib"] - weights
@@ -109,6 +113,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256, help="px, both sides of the image")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of all but the decoders")
+    parser.add_argument("--models", type=Path, help="folder that keeps the networks, for the next call")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     args = parser.parse_args(words)
     args.size = 64 if args.tiny else args.size
@@ -121,6 +126,7 @@ def write_all(folder: Path, tiny: bool) -> None:
     write_models(folder, TINY_WIDTH if tiny else FULL_WIDTH, small_vae=tiny)
     teacher = new_segmenter("segformer-b0" if tiny else "mask2former-swin-s", SPACE.num_classes, seed=0)
     save_segmenter(teacher, folder / "teacher", SPACE.names)
+    (folder / WHOLE).touch()
 
 
 def measured(actions: dict[str, Action], device: torch.device, *, backwards: bool) -> dict[str, dict[str, float]]:

@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from d3s2.base.formats.checkpoint import Checkpoint
-from d3s2.base.machine.moving import number_later
+from d3s2.base.machine.moving import number_later, to_device
 from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
-from d3s2.base.seeds import torch_generator
+from d3s2.base.seeds import generator_on, torch_generator
 from d3s2.base.training import Loss, Training, run_steps
 from d3s2.data import Pairs, PairSource, in_order
 from d3s2.generator.autoencoders import Autoencoder, encode
@@ -139,21 +139,26 @@ def _velocity_loss(
     autocast: torch.dtype | None,
     autoencoder: Autoencoder | None,
 ) -> Tensor:
-    images, classes = batch.images, model.classes_of(batch.masks)
+    images, masks = to_device(batch.images, device), to_device(batch.masks, device)
+    classes = model.classes_of(masks)
     if settings.flip:
-        mirrored = torch.rand(settings.batch, generator=rng) < 0.5
+        mirrored = _happens(settings.batch, 0.5, rng, device)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         classes = torch.where(mirrored[:, None, None], classes.flip(-1), classes)
-    dropped = torch.rand(settings.batch, generator=rng) < settings.drop_mask
+    dropped = _happens(settings.batch, settings.drop_mask, rng, device)
     classes = torch.where(dropped[:, None, None], model.no_mask(classes), classes)
     logits = torch.randn(settings.batch, generator=rng) * settings.time_std + settings.time_mean
-    time = torch.sigmoid(logits)
-    clean = to_unit(images) * 2 - 1 if autoencoder is None else encode(autoencoder, to_unit(images).to(device)).cpu()
-    noise = torch.randn(clean.shape, generator=rng)
+    time = to_device(torch.sigmoid(logits), device)
+    clean = to_unit(images) * 2 - 1 if autoencoder is None else encode(autoencoder, to_unit(images))
+    noise = torch.randn(clean.shape, generator=generator_on(device, rng), device=device)
     share = time[:, None, None, None]
     noisy = (1 - share) * clean + share * noise
-    noisy, time, classes, clean = (tensor.to(device) for tensor in (noisy, time, classes, clean))
     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
         predicted = model(noisy, time, classes)
     error = (predicted.float() - clean) / time.clamp(min=SMALLEST_TIME)[:, None, None, None]
     return error.pow(2).mean()
+
+
+def _happens(count: int, share: float, rng: torch.Generator, device: torch.device) -> Bool[Tensor, " b"]:
+    """For each of `count` pairs, whether something happens that happens to a `share` of them."""
+    return to_device(torch.rand(count, generator=rng) < share, device)
