@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ SENTENCES = {
     TERMINATED: "Ended by SIGTERM. The same call resumes from here.",
 }
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_S = 0.05
 
 
 def sentence_of(exit_status: int) -> str:
@@ -35,13 +37,13 @@ def leaving_at_once() -> Iterator[None]:
 def unwinding() -> Iterator[None]:
     """Within the block a signal is an exception, so that what is half-done is dropped and child processes are ended.
 
-    A second one ends the process at once.
+    A second one ends the process at once. Where Python drops the exception, as in a finalizer, the signal comes again.
 
     Raises:
         KeyboardInterrupt: at Ctrl-C.
         SystemExit: with exit status 143, at SIGTERM.
     """
-    with _handled(_unwind):
+    with _handled(_unwind), _sent_again_where_dropped():
         yield
 
 
@@ -64,6 +66,33 @@ def _unwind(number: int, _: FrameType | None) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+@contextmanager
+def _sent_again_where_dropped() -> Iterator[None]:
+    """Within the block an exception of `_unwind` that Python cannot raise is raised a moment later, elsewhere."""
+    before = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        number = _signal_of(dropped.exc_value)
+        if number is None:
+            before(dropped)
+            return
+        for each in NUMBERS:
+            signal.signal(each, _unwind)
+        threading.Timer(AGAIN_S, os.kill, (os.getpid(), number)).start()  # at once would be in the finalizer still
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _signal_of(error: BaseException | None) -> int | None:
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return signal.SIGTERM if isinstance(error, SystemExit) and error.code == TERMINATED else None
 
 
 def _unwind_once(number: int, _: FrameType | None) -> None:

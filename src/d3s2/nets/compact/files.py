@@ -9,7 +9,6 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers.utils import CONFIG_NAME
 
 from d3s2.base.errors import ModelError
@@ -19,6 +18,7 @@ from d3s2.base.names import choose
 from d3s2.hub import load_weights, require_all_weights, require_finite
 from d3s2.nets.compact.unet import NUM_LEVELS, CompactUNet
 from d3s2.nets.inputs.preprocessing import Preprocessing
+from d3s2.nets.inputs.resizing import resized
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.segmenter import Segmentation
 
@@ -84,7 +84,7 @@ class CompactView(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Segmentation:
         seen = self.network(self.resize(images))
-        scores = F.interpolate(seen.scores, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        scores = resized(seen.scores, (images.shape[-2], images.shape[-1]))
         return Segmentation(merge_scores(scores, self.groups), {name: seen.features[name] for name in self.layers})
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import (
     DINOv3ViTConfig,
     DINOv3ViTModel,
@@ -24,6 +23,7 @@ from transformers import (
 from d3s2.nets.families.family import Family, Layer, Pretrained
 from d3s2.nets.families.mask import log_mass
 from d3s2.nets.families.mask2former_loss import layers_loss
+from d3s2.nets.inputs.resizing import resized
 
 QUARTERS = 4
 SHARED_SHAPE = (
@@ -34,7 +34,7 @@ SHARED_SHAPE = (
 
 def eomt_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]:
     """Log of the semantic mass; classes and masks meet at the size of the square, as in transformers."""
-    masks = F.interpolate(output.masks_queries_logits.float(), size=size, mode="bilinear", align_corners=False)
+    masks = resized(output.masks_queries_logits.float(), size)
     return log_mass(output.class_queries_logits, masks, size)
 
 

@@ -14,6 +14,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.names import choose
 from d3s2.nets.families.swin import forbid_fully
 from d3s2.nets.inputs.preprocessing import Preprocessing
+from d3s2.nets.inputs.resizing import resized
 from d3s2.nets.inputs.windows import Windows
 from d3s2.nets.labels import Groups, merge_scores
 from d3s2.nets.segmenter import Segmentation
@@ -167,7 +168,7 @@ def _merged(scores: Tensor, windows: Windows, size: tuple[int, int]) -> Tensor:
     """Scores of windows -> those of the images: the windows' distributions are averaged, then brought to `size`."""
     if len(windows.starts) == 1 and size == (windows.side, windows.side):
         return scores
-    mass = F.interpolate(windows.merge(scores.exp()), size=size, mode="bilinear", align_corners=False)
+    mass = resized(windows.merge(scores.exp()), size)
     return mass.clamp(min=SMALLEST_MASS).log()
 
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import Mask2FormerForUniversalSegmentation, MaskFormerForInstanceSegmentation
 
 from d3s2.base.machine.runtime import unreduced
 from d3s2.nets.families.family import SMALLEST_MASS, Family, Layer
 from d3s2.nets.families.mask2former_loss import mask2former_loss
+from d3s2.nets.inputs.resizing import resized
 
 MASK_GRID_PX = (384, 384)
 """Where transformers' post-processing of Mask2Former, whatever the size of the input, multiplies classes and masks."""
@@ -32,7 +32,7 @@ STAGES = 4
 
 def mask2former_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]:
     """Log of the semantic mass, argmax equal to transformers' `post_process_semantic_segmentation`."""
-    logits = F.interpolate(output.masks_queries_logits.float(), size=MASK_GRID_PX, mode="bilinear", align_corners=False)
+    logits = resized(output.masks_queries_logits.float(), MASK_GRID_PX)
     return log_mass(output.class_queries_logits, logits, size)
 
 
@@ -49,11 +49,11 @@ def log_mass(
     # product over queries and resizing over pixels are linear and commute; the product goes where pixels are fewer
     smaller = size[0] * size[1] < masks.shape[-2] * masks.shape[-1]
     if smaller:
-        masks = F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+        masks = resized(masks, size)
     with unreduced(mask_logits.device):
         mass = torch.einsum("bqc, bqhw -> bchw", classes, masks)
     if not smaller:
-        mass = F.interpolate(mass, size=size, mode="bilinear", align_corners=False)
+        mass = resized(mass, size)
     return mass.clamp(min=SMALLEST_MASS).log()
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import SegformerForSemanticSegmentation, UperNetForSemanticSegmentation
 
 from d3s2.base.errors import UsageError
 from d3s2.nets.families.family import Family, Layer, listening
+from d3s2.nets.inputs.resizing import resized
 from d3s2.nets.trainable import mean_cross_entropy
 
 STAGES = 4
@@ -46,7 +46,7 @@ def upernet_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Te
 
 
 def _resized(logits: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(logits.float(), size=tuple(size), mode="bilinear", align_corners=False)
+    return resized(logits.float(), (size[0], size[1]))
 
 
 def _hidden(index: int) -> Callable[[Any], Tensor]:

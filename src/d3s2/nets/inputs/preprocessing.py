@@ -7,10 +7,10 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError, StoreError
 from d3s2.base.formats.files import read_json, write_json
+from d3s2.nets.inputs.resizing import resized
 
 PREPROCESSOR_NAME = "preprocessor_config.json"
 MAX_DIVISOR = 1024
@@ -44,8 +44,7 @@ class Preprocessing:
 
     def __call__(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 y x"]:
         size = self.input_px(images.shape[-2], images.shape[-1])
-        if size != tuple(images.shape[-2:]):
-            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+        images = resized(images, size, antialias=True)
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (images - mean) / std
 

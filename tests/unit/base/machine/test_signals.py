@@ -1,0 +1,46 @@
+"""A signal is never lost, wherever in the code it arrives."""
+
+import signal
+import sys
+import time
+
+import pytest
+
+from d3s2.base.machine.signals import TERMINATED, unwinding
+
+
+class Signalled:
+    """Is sent a signal while it is finalised, where Python drops exceptions."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self.number)
+        time.sleep(0)  # the handler has run by now
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_within_a_finalizer_comes_again(number: signal.Signals, error: type[BaseException]) -> None:
+    hook, handler = sys.unraisablehook, signal.getsignal(number)
+    try:
+        with pytest.raises(error) as raised:
+            finalised_while_unwinding(number)
+        assert number == signal.SIGINT or raised.value.args == (TERMINATED,)
+        assert sys.unraisablehook is hook
+    finally:
+        signal.signal(number, handler)
+
+
+def test_what_else_python_drops_is_told_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_value))
+
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError("told")
+
+    with unwinding():
+        dropped = Failing()
+        del dropped
+    assert [str(error) for error in told] == ["told"]
