@@ -20,6 +20,14 @@ class Signalled:
         time.sleep(0)  # the handler has run by now
 
 
+def finalised_while_unwinding(number: signal.Signals) -> None:
+    with unwinding():
+        dropped = Signalled(number)
+        del dropped
+        for _ in range(500):
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_within_a_finalizer_comes_again(number: signal.Signals, error: type[BaseException]) -> None:
     hook, handler = sys.unraisablehook, signal.getsignal(number)
