@@ -35,6 +35,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
         "synthesize.guidance.strength=0",
     ),
     "guidance_scale-1": ("synthesize.guidance_scale=1",),
+    "guidance_scale-1, unguided": ("synthesize.guidance_scale=1", "synthesize.guidance.strength=0"),
     "strength-0.25": ("synthesize.guidance.strength=0.25",),
     "early guidance": ("synthesize.guidance.window=[0.5, 0.8]",),
     "strips-3": ("select.strips=3",),

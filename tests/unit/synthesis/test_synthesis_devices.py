@@ -37,8 +37,7 @@ WAITS = {
     "eomt": "transformers asks for the value of attn_mask_probs in each of its last blocks; here it stays on the CPU",
     "eomt_dinov3": "the same",
     "oneformer": "transformers checks the sizes of its scales in each layer of the pixel decoder",
-    "features": "which classes the masks hold, and at which cells, decides how large its tensors are: what is not "
-    "there costs nothing. Once a batch for the classes, and once a class and layer, forth and back, for the cells",
+    "features": "which classes the masks hold decides how large its tensors are: what is not there costs nothing",
 }
 
 
@@ -132,7 +131,7 @@ def test_what_waits_is_what_is_named() -> None:
             teacher(blank())
 
 
-def test_feature_matching_waits_once_a_class_and_layer_forth_and_back() -> None:
+def test_feature_matching_waits_for_the_classes_of_a_batch_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = {name: torch.rand(2, 5, 8, 8, generator=generator).requires_grad_() for name in ("fine", "coarse")}
     bank = bank_of(maps, torch.device("cpu"))
@@ -141,4 +140,4 @@ def test_feature_matching_waits_once_a_class_and_layer_forth_and_back() -> None:
         found = energies_of(("features",), Segmentation(torch.zeros(2, COUNT, 8, 8), maps), drawn, bank)
         found["features"].sum().backward()
     of_the_batch = 2  # the classes, and those of them that are not 255
-    assert reading.count <= of_the_batch + 3 * len(maps) * 2
+    assert reading.count == of_the_batch

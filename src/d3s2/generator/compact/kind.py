@@ -59,7 +59,8 @@ def new_compact(
 ) -> tuple[CompactGenerator, Autoencoder | None]:
     """A new compact generator of the shape that is asked for, and the autoencoder on whose latents it is fitted."""
     fit, autoencoder = settings.fit, None
-    shape = {"channels": fit.channels, "pack": fit.pack, "layers": fit.layers}
+    same = ("channels", "pack", "layers", "fine_channels", "fine_layers", "detail")
+    shape = {name: getattr(fit, name) for name in same}
     if fit.autoencoder is not None:
         source = resolve_source(fit.autoencoder)
         autoencoder = load_autoencoder(source, fit.autoencoder_subfolder, settings, fit.autoencoder_revision).to(device)

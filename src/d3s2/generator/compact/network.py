@@ -10,6 +10,7 @@ Source: flow matching (arXiv 2210.02747), x0-prediction on patches (arXiv 2511.1
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -32,8 +33,9 @@ from d3s2.generator.denoiser import Denoiser, Level
 from d3s2.hub import loading_safely, require_all_weights, require_finite
 
 FIT_AGAIN = "get the folder again, or make one with `d3s2 fit`"
-REFINE_CHANNELS = 16
 AUTOENCODER = "autoencoder"  # folder of a copy of it, inside that of a generator fitted on its latents
+SHAPE = ("num_classes", "image_channels", "pack", "channels", "layers", "mask_channels", "cell")
+FINE_SHAPE = ("fine_channels", "fine_layers")
 TIME_SCALE = 1000.0  # the U-Net's sinusoidal embedding is made for times of 0..1000
 
 
@@ -48,6 +50,9 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers: residual blocks a level.
         mask_channels: size of a class's embedding.
         cell: side of the square of pixels of the mask that belongs to one cell of x; 1 for pixels.
+        fine_channels, fine_layers: of the layers at the resolution of x, and how many there are between first and last.
+        detail: standard deviation of what the layers cannot draw, because they see `pack` x `pack` pixels as one; it is
+            taken from x (`forward`). 0 takes nothing.
     """
 
     config_name = "config.json"
@@ -62,9 +67,13 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         layers: int = 1,
         mask_channels: int = 8,
         cell: int = 1,
+        fine_channels: int = 16,
+        fine_layers: int = 0,
+        detail: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_classes, self.pack, self.image_channels, self.cell = num_classes, pack, image_channels, cell
+        self.detail = detail
         condition_channels = mask_channels * cell**2
         lower = len(channels) - 1
         self.unet = UNet2DModel(
@@ -79,12 +88,13 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         )
         # one row a class, one for ignored pixels, one for "no mask" (classifier-free guidance)
         self.embedding = nn.Embedding(num_classes + 2, mask_channels)
-        # at the resolution of x: smooths the seams between cells; starts as the identity
-        last = nn.Conv2d(REFINE_CHANNELS, image_channels, 3, padding=1)
+        # at the resolution of x: draws what cells of `pack` pixels are too coarse for; starts as the identity
+        first = nn.Conv2d(2 * image_channels + condition_channels, fine_channels, 3, padding=1)
+        last = nn.Conv2d(fine_channels, image_channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(cast(Tensor, last.bias))
-        first = nn.Conv2d(2 * image_channels + condition_channels, REFINE_CHANNELS, 3, padding=1)
-        self.refine = nn.Sequential(first, nn.SiLU(), last)
+        between = [(nn.Conv2d(fine_channels, fine_channels, 3, padding=1), nn.SiLU()) for _ in range(fine_layers)]
+        self.refine = nn.Sequential(first, nn.SiLU(), *chain.from_iterable(between), last)
         self.multiple = cell * pack * 2**lower
 
     def classes_of(self, masks: UInt8[Tensor, "b h w"]) -> Tensor:
@@ -98,10 +108,21 @@ class CompactGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def forward(
         self, x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"], classes: Tensor
     ) -> Float[Tensor, "b c h w"]:
+        """The layers' picture u and x / (1 - t) = x0 + s e with s = t / (1 - t), each weighed by what the other misses.
+
+        x0 = k x / (1 - t) + (1 - k) u with k = d^2 / (d^2 + s^2) is the best of both where the error of u is `detail` d
+        and independent of the noise. Source: the preconditioning of arXiv 2206.00364, with d for the deviation of the
+        data.
+        """
         condition = F.pixel_unshuffle(self.embedding(classes).permute(0, 3, 1, 2).to(x.dtype), self.cell)
         packed = F.pixel_unshuffle(torch.cat([x, condition], dim=1), self.pack)
         clean = F.pixel_shuffle(self.unet(packed, time * TIME_SCALE).sample, self.pack)
-        return clean + self.refine(torch.cat([clean, x, condition], dim=1))
+        clean = clean + self.refine(torch.cat([clean, x, condition], dim=1))
+        if self.detail == 0:
+            return clean
+        t = time[:, None, None, None]
+        kept = self.detail**2 * (1 - t) / (self.detail**2 * (1 - t) ** 2 + t**2)  # k / (1 - t), finite at t = 1
+        return kept * x + (1 - kept * (1 - t)) * clean
 
     def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
         """Shape of x for an image of (height, width) px; raises ModelError as `require_size` does."""
@@ -136,6 +157,9 @@ class ShapeRecord(BaseModel):
     layers: Annotated[int, Field(ge=1, le=16)] = 1
     mask_channels: Annotated[int, Field(ge=1, le=1024)] = 8
     cell: Annotated[int, Field(ge=1, le=64)] = 1
+    fine_channels: Annotated[int, Field(ge=1, le=1024)] = 16
+    fine_layers: Annotated[int, Field(ge=0, le=16)] = 0
+    detail: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class ScheduleRecord(BaseModel):
@@ -155,14 +179,19 @@ def new_generator(seed: int, **shape: Any) -> CompactGenerator:
 
 
 def take_weights(model: CompactGenerator, other: CompactGenerator) -> None:
-    """Copies the weights of `other`; raises ModelError where its shape is another."""
-    for key in ("num_classes", "image_channels", "pack", "channels", "layers", "mask_channels", "cell"):
+    """Copies the weights of `other`; raises ModelError where its shape is another.
+
+    Layers at the resolution of x may differ: they are then left fresh.
+    """
+    for key in SHAPE:
         mine, theirs = (list(value) if key == "channels" else value for value in (model.config[key], other.config[key]))
         if mine != theirs:
             raise ModelError(
                 f"generator.fit.start: that generator has {key} {theirs}, this one {mine}; give both one shape."
             )
-    model.load_state_dict(other.state_dict())
+    same = all(model.config[key] == other.config[key] for key in FINE_SHAPE)
+    weights = {name: weight for name, weight in other.state_dict().items() if same or not name.startswith("refine.")}
+    model.load_state_dict(weights, strict=same)
 
 
 def bind(model: CompactGenerator, masks: UInt8[Tensor, "b h w"], guidance_scale: float = 1.0) -> Denoiser:

@@ -25,6 +25,14 @@ class CompactFitSettings(Config):
     """Side of the square of pixels, or of cells of a latent, that the network sees as one; 1 by default for latents."""
     layers: Annotated[int, Field(ge=1, le=64)] = 1
     """Residual blocks a level."""
+    fine_channels: Annotated[int, Field(ge=1, le=2**10)] = 32
+    """Of the layers at the resolution of the image, or of the latent, which draw what is finer than `pack`."""
+    fine_layers: Annotated[int, Field(ge=0, le=16)] = 3
+    """How many there are between the first and the last."""
+    detail: Annotated[float, Field(ge=0, le=1)] = 0.07
+    """Standard deviation, of pixels in -1..1, of what the layers cannot draw: at little noise it is taken from the
+    noisy image itself (arXiv 2206.00364); 0 takes nothing, and is the default for latents. `benchmarks/detail.py`
+    measures it."""
     steps: Positive = 2000
     """Optimiser steps."""
     batch: Positive = 16
@@ -60,7 +68,7 @@ class CompactFitSettings(Config):
     @classmethod
     def _latents_are_packed_already(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("autoencoder") is not None:
-            return {"pack": 1, **values}
+            return {"pack": 1, "detail": 0, **values}
         return values
 
 
