@@ -23,24 +23,19 @@ from d3s2.results.controls import compared
 
 LEVERS: dict[str, tuple[str, ...]] = {
     "as it is": (),
-    "strips-2": ("select.strips=2",),
-    "strips-2, start-0.3": ("select.strips=2", "synthesize.start=0.3"),
-    "strips-2, start-0.5": ("select.strips=2", "synthesize.start=0.5"),
-    "start-0.3": ("synthesize.start=0.3",),
+    "from noise": ("synthesize.start=1",),
     "start-0.5": ("synthesize.start=0.5",),
-    "start-0.75": ("synthesize.start=0.75",),
-    "strips-2, start-0.3, unguided": (
-        "select.strips=2",
-        "synthesize.start=0.3",
-        "synthesize.guidance.strength=0",
-    ),
-    "guidance_scale-1": ("synthesize.guidance_scale=1",),
-    "guidance_scale-1, unguided": ("synthesize.guidance_scale=1", "synthesize.guidance.strength=0"),
-    "strength-0.25": ("synthesize.guidance.strength=0.25",),
-    "early guidance": ("synthesize.guidance.window=[0.5, 0.8]",),
+    "whole masks": ("select.strips=1",),
+    "whole masks, from noise": ("select.strips=1", "synthesize.start=1"),
     "strips-3": ("select.strips=3",),
+    "unguided": ("synthesize.guidance.strength=0",),
+    "strength-0.25": ("synthesize.guidance.strength=0.25",),
+    "strength-1": ("synthesize.guidance.strength=1",),
+    "guidance_scale-1": ("synthesize.guidance_scale=1",),
+    "guidance_scale-2": ("synthesize.guidance_scale=2",),
+    "early guidance": ("synthesize.guidance.window=[0.2, 0.3]",),
 }
-"""Name -> what it changes; those with strips also score the real pixels of the composed masks."""
+"""Name -> what it changes of a recipe that puts masks together and starts from their pixels, as `scenes` does."""
 
 
 def main() -> None:
@@ -79,12 +74,13 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def scored(args: argparse.Namespace, name: str, device: Any) -> Results:
     """Distils with one lever, and trains its students; the first lever also has the real subset."""
-    sets = ["distilled"] + (["composed"] if any("strips" in word for word in LEVERS[name]) else [])
+    changed = [*args.set, *LEVERS[name]]
+    sets = ["distilled"] + (["composed"] if load_run(args.recipe, changed).select.strips > 1 else [])
     sets += ["balanced"] if name == args.levers[0] else []
     own = [f"evaluate.sets=[{', '.join(sets)}]", "evaluate.split=val", f"evaluate.draws={args.draws}"]
     own += [f"evaluate.seeds={args.draws}", "evaluate.workers=1", "synthesize.unguided_too=false"]
     own += ["synthesize.measure_cost=false", "synthesize.trace_every=0"]
-    config = load_run(args.recipe, [*own, *args.set, *LEVERS[name]])
+    config = load_run(args.recipe, [*own, *changed])
     run = open_run(config, args.work / name.replace(", ", "-").replace(" ", "-"), device)
     return evaluate_run(run, " ".join(sys.argv))
 
