@@ -1,4 +1,3 @@
 from .padding import edge_padded as edge_padded
 from .preprocessing import Preprocessing as Preprocessing
-from .resizing import resized as resized
 from .windows import Windows as Windows
