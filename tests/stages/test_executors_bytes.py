@@ -138,7 +138,10 @@ def test_an_evaluation_on_ray_has_the_numbers_of_one_process(one: Path, tmp_path
         records = sorted((tmp_path / name / "students").glob("*.json"))
         scores.append([json.loads(path.read_text())["confusion"] for path in records])
         lines = map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
-        workers = {line["worker"].rpartition(":")[2] for line in lines if line["step"] == "students"}
+        workers = {line["worker"].rpartition(":")[2] for line in lines if line["step"] in ("students", "judges")}
         assert (str(os.getpid()) in workers) == (name == "here")
     assert scores[0] == scores[1]
     assert len(scores[0]) == 2
+    judged = [json.loads((tmp_path / name / "judges.json").read_text()) for name in ("here", "ray")]
+    assert judged[0] == judged[1]
+    assert [row["name"] for row in judged[0]["rows"]] == ["distilled", "own-real", "unseen-real"]

@@ -1,9 +1,5 @@
 from .grid import TestSplit as TestSplit
 from .grid import student_jobs as student_jobs
-from .judges import INDEPENDENT as INDEPENDENT
-from .judges import TEACHER as TEACHER
-from .judges import judge_sets as judge_sets
-from .judges import judgements_depend_on as judgements_depend_on
 from .scores import results_of as results_of
 from .scores import row_of as row_of
 from .set_names import parse_set as parse_set

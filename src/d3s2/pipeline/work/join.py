@@ -6,6 +6,7 @@ from pathlib import Path
 from d3s2.base.errors import StoreError
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
+from d3s2.pipeline.judge import read_for_judges
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import with_cost
@@ -14,7 +15,7 @@ from d3s2.store import MANIFEST, Destination, item_id_for, join_set
 
 
 def do_share(run: Run, parts: tuple[str, ...]) -> None:
-    """The share of this process of making a set, or of the students where the set is finished.
+    """The share of this process of making a set, or of students and judges where the set is finished.
 
     Raises:
         StoreError: students are asked for, and the set is not finished.
@@ -28,6 +29,7 @@ def do_share(run: Run, parts: tuple[str, ...]) -> None:
             "with `d3s2 join`."
         )
     compare_sets(run, run.folder)
+    read_for_judges(run)
 
 
 def join_run(folder: Path, publish: str | None = None) -> int:
