@@ -7,5 +7,7 @@ from .sets import Sets as Sets
 from .sets import random_ids as random_ids
 from .settings import ArchitectureSettings as ArchitectureSettings
 from .settings import EvaluateSettings as EvaluateSettings
+from .student_records import StudentRecord as StudentRecord
 from .students import THREADS as THREADS
+from .students import StudentJob as StudentJob
 from .students import train_students as train_students

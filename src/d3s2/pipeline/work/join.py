@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from d3s2.base.errors import StoreError
+from d3s2.pipeline.ablate import VARIANTS
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
 from d3s2.pipeline.judge import read_for_judges
@@ -33,7 +34,7 @@ def do_share(run: Run, parts: tuple[str, ...]) -> None:
 
 
 def join_run(folder: Path, publish: str | None = None) -> int:
-    """Finishes the sets of a run; returns the number of items in all of them.
+    """Finishes the sets of a run, or of every variant of an ablation; returns the number of items in all of them.
 
     Args:
         publish: where they are copied to.
@@ -41,6 +42,9 @@ def join_run(folder: Path, publish: str | None = None) -> int:
     Raises:
         StoreError: the folder holds no run, or items are missing or damaged.
     """
+    if (folder / VARIANTS).is_dir():
+        variants = sorted(path for path in (folder / VARIANTS).iterdir() if path.is_dir())
+        return sum(join_run(one, publish and f"{publish.rstrip('/')}/{VARIANTS}/{one.name}") for one in variants)
     config = read_config(folder)
     item_ids = [item_id_for(source_id) for source_id in read_selection(folder).ids]
     kinds = (UNGUIDED, GUIDED) if config.synthesize.unguided_too else (GUIDED,)
