@@ -168,7 +168,7 @@ def ctrl_c(scene: Scene) -> set[int]:
 def worker_killed(scene: Scene) -> set[int]:
     """One of two workers, in any step that has some; Ray goes on without it."""
     process = scene.evaluate()
-    _kill_worker(scene, process, scene.random.choice(WORKED_STEPS), set())
+    kill_worker(scene, process, scene.random.choice(WORKED_STEPS), set())
     process.wait(WITHIN_S)
     return {1, 0}  # 0: it had ended what it had to do
 
@@ -180,7 +180,7 @@ def each_worker_killed(scene: Scene) -> set[int]:
     for _ in range(2):
         if process.poll() is not None:
             process = scene.evaluate()
-        killed |= _kill_worker(scene, process, step, killed)
+        killed |= kill_worker(scene, process, step, killed)
         if scene.executor != "ray":
             process.wait(WITHIN_S)
     process.wait(WITHIN_S)
@@ -408,7 +408,7 @@ def _joined(scene: Scene) -> bool:
         return call("join", str(scene.folder)) == 0
 
 
-def _kill_worker(scene: Scene, process: "subprocess.Popen[bytes]", step: str, but: set[int]) -> set[int]:
+def kill_worker(scene: Scene, process: "subprocess.Popen[bytes]", step: str, but: set[int]) -> set[int]:
     """Kills a worker of a step as soon as the log names one that is not in `but`; returns its id."""
     workers = list[int]()
     while process.poll() is None and not (workers := sorted({*_workers_of(scene, step)} - but)):

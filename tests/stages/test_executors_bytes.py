@@ -129,7 +129,7 @@ def test_an_array_of_four_of_which_one_is_killed_is_joined(
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_ray_has_the_numbers_of_one_process(one: Path, tmp_path: Path) -> None:
+def test_an_evaluation_on_ray_and_one_of_shares_have_the_numbers_of_one_process(one: Path, tmp_path: Path) -> None:
     words = ("evaluate", "scenes", *TINY, *LONG, "evaluate.sets=[random, distilled]", "evaluate.seeds=1")
     scores = []
     for name, where in (("here", ()), ("ray", ("--executor", "ray"))):
@@ -142,6 +142,17 @@ def test_an_evaluation_on_ray_has_the_numbers_of_one_process(one: Path, tmp_path
         assert (str(os.getpid()) in workers) == (name == "here")
     assert scores[0] == scores[1]
     assert len(scores[0]) == 2
-    judged = [json.loads((tmp_path / name / "judges.json").read_text()) for name in ("here", "ray")]
-    assert judged[0] == judged[1]
+    share = tmp_path / "share"
+    shutil.copytree(one, share)
+    assert call(*words, "--out", str(share), "--device", "cpu", "--shard", "2/3") == 0  # the others never come
+    log = [json.loads(line) for line in (share / "log-2-of-3.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log].count("students") == 2
+    assert {line["step"] for line in log} == {"students", "judges"}
+    before = (share / "log.jsonl").read_bytes()
+    assert call(*words, "--out", str(share), "--device", "cpu") == 0
+    assert (share / "log.jsonl").read_bytes() == before  # nothing is left for the last call but tables
+    records = sorted((share / "students").glob("*.json"))
+    assert [json.loads(path.read_text())["confusion"] for path in records] == scores[0]
+    judged = [json.loads((tmp_path / name / "judges.json").read_text()) for name in ("here", "ray", "share")]
+    assert judged[0] == judged[1] == judged[2]
     assert [row["name"] for row in judged[0]["rows"]] == ["distilled", "own-real", "unseen-real"]
