@@ -169,12 +169,12 @@ def main() -> None:
         print(json.dumps(measured(PARTS[asked.one[0]], int(asked.one[1]))))
         return
     numbers = [int(number) for number in asked.numbers.split(",")]
-    rows = {name: {number: apart(name, number) for number in numbers} for name in asked.parts.split(",")}
     least, most = min(numbers), max(numbers)
-    growth = {
-        name: round((row[most]["mib"] - row[least]["mib"]) * 2**20 / (most - least)) for name, row in rows.items()
-    }
-    tell("many-items", CPU, asked.out, {"parts": rows, "bytes_a_further_item": growth})
+    rows, growth = dict[str, dict[int, dict[str, float]]](), dict[str, int]()
+    for name in asked.parts.split(","):
+        row = rows[name] = {number: apart(name, number) for number in numbers}
+        growth[name] = round((row[most]["mib"] - row[least]["mib"]) * 2**20 / (most - least))
+        tell("many-items", CPU, asked.out, {"parts": rows, "bytes_a_further_item": growth})  # kept after each part
 
 
 def apart(name: str, number: int) -> dict[str, float]:

@@ -125,7 +125,7 @@ def lonely(store: fsspec.AbstractFileSystem) -> str:
         (lambda _: "memory://nowhere", "mine: there is no folder memory://nowhere; give the folder"),
         (lambda _: "nope://bucket", r"root nope://bucket cannot be opened \(Protocol not known: nope\)"),
         (damage, f"{MEMORY}/masks/val/d.png: is not an image that can be read"),
-        (lonely, rf"image {MEMORY}/images/val/d.png has no mask, expected {MEMORY}/masks/val/d\.png"),
+        (lonely, rf"image {MEMORY}/images/val/d.png has no mask, expected {MEMORY}/masks/val/d\.bmp"),
     ],
 )
 def test_errors_name_the_url(memory: fsspec.AbstractFileSystem, tmp_path: Path, prepare, sentence: str) -> None:

@@ -38,7 +38,7 @@ def make_draws(run: Run) -> None:
     models = fit_models(run)
     begun = [begin_sets(one, select_run(one), models) for one in missing]
     make_items(run, begun, models)
-    if run.execution.share is None:
+    with run.alone("finish the draws"):  # with a share too: students of the draws come next
         for made in begun:
             made.finish()
 
