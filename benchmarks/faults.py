@@ -3,8 +3,9 @@
     python benchmarks/faults.py --kills 50 --seed 1
 
 writes benchmarks/faults_seed-1_<hardware>_<date>.json. Kills come at random moments over all steps, in turn to each
-executor; of every other fault there are --others. The faults are those of tests/faults/interrupted.py. Linux only; a
-full disk needs the right to mount a small file system (else `ulimit -f` alone is tried).
+executor, --times of them to a run, which is resumed after each; of every other fault there are --others trials. The
+faults are those of tests/faults/interrupted.py. Linux only; a full disk needs the right to mount a small file system
+(else `ulimit -f` alone is tried).
 """
 
 import argparse
@@ -31,16 +32,17 @@ from d3s2.base.machine.runtime import commit, hardware, versions  # noqa: E402
 
 KILLS = ("SIGKILL", "SIGKILL of all")
 POOLS = ("two workers", "ray")
+FITTING = {"worker killed": POOLS, "each worker killed": POOLS, "each share killed": ("shares",)}
 
 
-def plan(kills: int, others: int, executors: tuple[str, ...], mounts: bool) -> Iterator[tuple[str, str]]:
-    """(fault, executor) of every trial."""
+def plan(runs: int, others: int, executors: tuple[str, ...], mounts: bool) -> Iterator[tuple[str, str]]:
+    """(fault, executor) of every trial, `runs` of them of runs that are killed."""
     pairs = [(fault, executor) for fault in KILLS for executor in executors]
-    yield from islice(cycle(sorted(pairs, key=lambda pair: executors.index(pair[1]))), kills)
+    yield from islice(cycle(sorted(pairs, key=lambda pair: executors.index(pair[1]))), runs)
     for number, fault in enumerate(
         fault for fault in FAULTS if fault not in KILLS and (mounts or fault != "full disk")
     ):
-        fitting = {"worker killed": POOLS}.get(fault, executors if fault in ("SIGTERM", "Ctrl-C") else executors[:2])
+        fitting = FITTING.get(fault, executors if fault in ("SIGTERM", "Ctrl-C") else executors[:2])
         known = [one for one in fitting if one in executors]
         for turn in range(others if known else 0):
             yield fault, known[(number + turn) % len(known)]
@@ -50,6 +52,7 @@ def main() -> None:
     """Makes the undisturbed run, then trial after trial, and keeps the figures after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--times", type=int, default=3, help="kills of one run, which is resumed after each")
     parser.add_argument("--others", type=int, default=4, help="trials of each other fault")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--executors", default="one process,two workers,shares,ray")
@@ -59,21 +62,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
         whole, mounts = undisturbed(scratch / "whole"), can_mount(scratch / "mount")
-        pairs = list(plan(asked.kills, asked.others, tuple(asked.executors.split(",")), mounts))
+        pairs = list(plan(-(-asked.kills // asked.times), asked.others, tuple(asked.executors.split(",")), mounts))
         random.shuffle(pairs)  # so that a limit of time leaves some of each
         begin: dict[str, Any] = {"commit": commit(), "planned": len(pairs)}
         begin["changed_data_problems"] = changed_data(scratch / "changed")
         for number, (fault, executor) in enumerate(pairs):
             if time.monotonic() - began > asked.limit_s:
                 break
-            trials.append(tried(fault, executor, scratch / f"{number:04d}", whole, Random(f"{asked.seed} {number}")))
+            times, drawn = asked.times if fault in KILLS else 1, Random(f"{asked.seed} {number}")
+            trials.append(tried(fault, executor, scratch / f"{number:04d}", whole, drawn, times))
             print(f"{number + 1}/{len(pairs)}", trials[-1], file=sys.stderr, flush=True)
             keep(trials, asked.seed, begin | {"wall_s": round(time.monotonic() - began)})
 
 
 def keep(trials: list[Trial], seed: int, more: dict[str, Any]) -> None:
     """Writes the figures of the trials so far."""
-    happened = [one for one in trials if one.happened]
+    happened = [(one, moment) for one in trials for moment in one.happened]
     kept = {
         "command": f"python {shlex.join(['benchmarks/faults.py', *sys.argv[1:]])}",
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -81,9 +85,10 @@ def keep(trials: list[Trial], seed: int, more: dict[str, Any]) -> None:
         "versions": versions(),
         "trials": len(trials),
         "happened": len(happened),
-        "by_fault": Counter(one.fault for one in happened),
-        "by_executor": Counter(one.executor for one in happened),
-        "by_last_step": Counter(one.step for one in happened),
+        "kills": sum("kill" in one.fault.lower() for one, _ in happened),
+        "by_fault": Counter(one.fault for one, _ in happened),
+        "by_executor": Counter(one.executor for one, _ in happened),
+        "by_last_step": Counter(moment.step for _, moment in happened),
         "verified": Counter("clean" if one.verified == "clean" else "named" for one in trials),
         "without_problem": sum(not one.problems for one in trials),
         "problems": [f"{one.fault}, {one.executor}: {problem}" for one in trials for problem in one.problems],

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/mutated_inputs.py --count 10000 --seed 1
 
-writes benchmarks/mutated_inputs_<date>.json. The readers, the files and the damage are those of tests/faults, where the
-suite takes a few hundred inputs of another seed. An input is made from (seed, number) alone.
+writes benchmarks/mutated_inputs_seed-1_<date>.json. The readers, the files and the damage are those of
+tests/faults, where the suite takes a few hundred inputs of another seed. An input is made from (seed, number) alone.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    path = ROOT / "benchmarks" / f"mutated_inputs_{time.strftime('%Y-%m-%d')}.json"
+    path = ROOT / "benchmarks" / f"mutated_inputs_seed-{asked.seed}_{time.strftime('%Y-%m-%d')}.json"
     with tempfile.TemporaryDirectory() as scratch:
         make_run(Path(scratch) / "run")
         began, began_cpu = time.monotonic(), time.process_time()

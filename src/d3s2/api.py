@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from d3s2.base.errors import out_of_memory
-from d3s2.base.formats.locks import locked, shared
+from d3s2.base.formats.locks import taken
 from d3s2.base.machine.launch import meeting
 from d3s2.base.machine.runtime import is_first_process, pick_device, within_cores
 from d3s2.base.progress import SILENT, Progress
@@ -106,7 +106,5 @@ def _opened(
         if joined and not is_first_process():
             yield Run(config, out, device, progress)
             return
-        share = execution.share
-        held = locked(out) if share is None else shared(out, f"{share.number}-of-{share.count}")
-        with held, cluster_of(execution):
+        with taken(out, execution.share_name), cluster_of(execution):
             yield open_run(config, out, device, progress, execution=execution)

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -43,6 +43,8 @@ HEARS_CTRL_C = (
 OBEYS_PERMISSIONS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 """Before a command of root's, who may read everything otherwise."""
 UNREADABLE = (".", "census", "models", "students", "images", "unguided", "traces")
+WORKED_STEPS = ("feature bank", "synthesize", "students")
+"""Those that have workers, of a data set whose census one process takes."""
 DATA_SAYS = re.compile(r"holds a distilled set of a different call|other data|changed")
 
 
@@ -55,15 +57,16 @@ class Scene:
         executor: a key of EXECUTORS.
         random: what moments and sizes are drawn from.
         whole: the folder of a run that nothing happened to.
+        times: how often it happens, to one call after the other.
     """
 
     folder: Path
     executor: str
     random: Random
     whole: Path
+    times: int = 1
     started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-    at_files: int = 0
-    happened: bool = True
+    moments: list["Moment"] = field(default_factory=list)
 
     def begin(self, *words: str, before: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """Begins `d3s2 WORDS --out FOLDER` in a process group of its own."""
@@ -88,22 +91,39 @@ class Scene:
         return self.folder.with_name(f"{self.folder.name}-said-{number}.txt")
 
     def wait_for_moment(self, process: "subprocess.Popen[bytes]", share: float = 1.0) -> None:
-        """Until the folder holds so many files, from the first to `share` of them all, and a moment more."""
-        self.at_files = self.random.randint(1, int(share * (len(files_in(self.whole)) - 4)))
-        while process.poll() is None and len(files_in(self.folder)) < self.at_files:
+        """Until the folder holds so many files, of those to come up to `share` of them all, and a moment more."""
+        there, last = len(files_in(self.folder)), int(share * (len(files_in(self.whole)) - 4))
+        at_files = self.random.randint(there + 1, max(there + 1, last))
+        while process.poll() is None and len(files_in(self.folder)) < at_files:
             time.sleep(0.01)
         time.sleep(self.random.uniform(0, 0.2))
-        self.happened = process.poll() is None
+        self.note(process.poll() is None)
+
+    def note(self, happened: bool) -> None:
+        """That something comes over the run now; not `happened` where it had ended before."""
+        self.moments.append(Moment(len(files_in(self.folder)), _last_step(self.folder), happened))
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One fault at one moment.
+class Moment:
+    """When something came over a run.
 
     Args:
         at_files: files that the folder held then.
         step: the last step in the log then.
-        happened: False where the run had ended before.
+        happened: False where the call had ended before.
+    """
+
+    at_files: int
+    step: str
+    happened: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fault, at one moment or at several of one run.
+
+    Args:
         exit_status: of each process of the disturbed call.
         said: the last line of each.
         verified: "clean", or what `d3s2 verify` said.
@@ -112,14 +132,17 @@ class Trial:
 
     fault: str
     executor: str
-    at_files: int
-    step: str
-    happened: bool
+    moments: tuple[Moment, ...]
     exit_status: tuple[int, ...]
     said: tuple[str, ...]
     verified: str
     wall_s: float
     problems: tuple[str, ...]
+
+    @property
+    def happened(self) -> tuple[Moment, ...]:
+        """Those moments at which the run had not ended."""
+        return tuple(one for one in self.moments if one.happened)
 
 
 def sigkill(scene: Scene) -> set[int]:
@@ -143,16 +166,39 @@ def ctrl_c(scene: Scene) -> set[int]:
 
 
 def worker_killed(scene: Scene) -> set[int]:
-    """One of two workers, while a set is made or students are trained; Ray goes on without it."""
-    process, step, workers = scene.evaluate(), scene.random.choice(("synthesize", "students")), list[int]()
-    while process.poll() is None and not (workers := _workers_of(scene, step)):
-        time.sleep(0.01)
-    scene.at_files, scene.happened = len(files_in(scene.folder)), bool(workers)
-    if workers:
-        with suppress(ProcessLookupError):
-            os.kill(scene.random.choice(workers), signal.SIGKILL)
+    """One of two workers, in any step that has some; Ray goes on without it."""
+    process = scene.evaluate()
+    kill_worker(scene, process, scene.random.choice(WORKED_STEPS), set())
     process.wait(WITHIN_S)
     return {1, 0}  # 0: it had ended what it had to do
+
+
+def each_worker_killed(scene: Scene) -> set[int]:
+    """Both workers of one step, one after the other: two of Ray in one call, two of this machine in one call each."""
+    killed, step = set[int](), scene.random.choice(WORKED_STEPS)
+    process = scene.evaluate()
+    for _ in range(2):
+        if process.poll() is not None:
+            process = scene.evaluate()
+        killed |= kill_worker(scene, process, step, killed)
+        if scene.executor != "ray":
+            process.wait(WITHIN_S)
+    process.wait(WITHIN_S)
+    return {1, 0}
+
+
+def each_share_killed(scene: Scene) -> set[int]:
+    """Each of four shares, once it has done a piece; in the end nobody is left who could take over."""
+    left = {number: scene.begin("distill", *RECIPE, "--shard", f"{number}/4") for number in range(1, 5)}
+    while left:
+        for number, process in [*left.items()]:
+            if process.poll() is not None or (scene.folder / f"log-{number}-of-4.jsonl").exists():
+                scene.note(process.poll() is None)
+                process.kill()
+                process.wait()
+                del left[number]
+        time.sleep(0.01)
+    return {-signal.SIGKILL}
 
 
 def full_disk(scene: Scene) -> set[int]:
@@ -162,7 +208,7 @@ def full_disk(scene: Scene) -> set[int]:
     room = int(size * scene.random.uniform(0.02, 0.9))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "d3s2-faults", str(scene.folder)], check=True)
     scene.evaluate().wait(WITHIN_S)
-    scene.at_files = len(files_in(scene.folder))
+    scene.note(True)
     subprocess.run(["mount", "-o", "remount,size=1g", str(scene.folder)], check=True)
     return {1}
 
@@ -172,7 +218,7 @@ def file_limit(scene: Scene) -> set[int]:
     sizes = sorted(path.stat().st_size for path in files_in(scene.whole))
     blocks = scene.random.choice(sizes[len(sizes) // 3 :]) // 1024
     scene.evaluate(before=("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash")).wait(WITHIN_S)
-    scene.at_files = len(files_in(scene.folder))
+    scene.note(True)
     return {1}
 
 
@@ -198,7 +244,7 @@ def two_processes(scene: Scene) -> set[int]:
     second.wait(WITHIN_S)
     happened = first.poll() is None
     first.wait(WITHIN_S)
-    scene.happened = happened
+    scene.moments[-1] = replace(scene.moments[-1], happened=happened)
     assert not happened or "another d3s2 process is at work in this folder" in scene.said(1).read_text()
     return {0, 1}
 
@@ -229,6 +275,8 @@ FAULTS: dict[str, Callable[[Scene], set[int]]] = {
     "SIGTERM": sigterm,
     "Ctrl-C": ctrl_c,
     "worker killed": worker_killed,
+    "each worker killed": each_worker_killed,
+    "each share killed": each_share_killed,
     "full disk": full_disk,
     "file limit": file_limit,
     "unreadable folder": unreadable,
@@ -246,10 +294,10 @@ def undisturbed(folder: Path, command: str = "evaluate") -> Path:
     return folder
 
 
-def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random, command: str = "evaluate") -> Trial:
-    """Lets one fault come over a run in the folder `scratch`, resumes it, and compares."""
+def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random, times: int = 1) -> Trial:
+    """Lets one fault come over a run in the folder `scratch`, so many times; then resumes it, and compares."""
     began, folder = time.monotonic(), scratch / "run"
-    with _cleared(scratch), ended(scene := Scene(folder, executor, random, whole)):
+    with _cleared(scratch), ended(scene := Scene(folder, executor, random, whole, times)):
         problems: list[str] = []
         try:
             expected = FAULTS[fault](scene)
@@ -260,10 +308,10 @@ def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random,
         disturbed = list(scene.started)
         statuses = tuple(process.wait(WITHIN_S) for process in disturbed)
         said = tuple(_last_line(scene.said(number)) for number in range(len(disturbed)))
-        step, left = _last_step(folder), _left_over(disturbed)
+        left = _left_over(disturbed)
         verified, untoward = _verified(folder)
         problems += untoward
-        if scene.happened and not set(statuses) <= expected | {0}:
+        if any(one.happened for one in scene.moments) and not set(statuses) <= expected | {0}:
             problems.append(f"ended with {statuses}, expected {sorted(expected)}")
         resumed = _resumed(scene)
         problems += [f"resumed: {one}" for one in resumed]
@@ -274,8 +322,7 @@ def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random,
             problems += [f"other bytes than undisturbed: {one}" for one in differences(folder, whole)]
             problems += [f"left half-written: {path.name}" for path in files_in(folder) if path.suffix == ".part"]
     wall_s = round(time.monotonic() - began, 1)
-    happened, at = scene.happened, scene.at_files
-    return Trial(fault, executor, at, step, happened, statuses, said, verified, wall_s, tuple(problems))
+    return Trial(fault, executor, tuple(scene.moments), statuses, said, verified, wall_s, tuple(problems))
 
 
 def changed_data(scratch: Path) -> tuple[str, ...]:
@@ -337,18 +384,42 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def _signalled(scene: Scene, send: Callable[["subprocess.Popen[bytes]"], None], status: int) -> set[int]:
-    if scene.executor == "shares":
-        processes = [scene.begin("distill", *RECIPE, "--shard", f"{number}/2") for number in (1, 2)]
-        chosen = scene.random.choice(processes)
-    else:
-        chosen = scene.evaluate()
-    scene.wait_for_moment(chosen, share=0.6 if scene.executor == "shares" else 1.0)  # shares end before the students
-    if chosen.poll() is None:
-        with suppress(ProcessLookupError):
-            send(chosen)
-    for process in scene.started:
-        process.wait(WITHIN_S)
+    for _ in range(scene.times):
+        if scene.executor == "shares":
+            command, share = ("evaluate", 1.0) if _joined(scene) else ("distill", 0.6)  # they end before the students
+            begun = [scene.begin(command, *RECIPE, "--shard", f"{number}/2") for number in (1, 2)]
+        else:
+            begun, share = [scene.evaluate()], 1.0
+        chosen = scene.random.choice(begun)
+        scene.wait_for_moment(chosen, share)
+        if chosen.poll() is None:
+            with suppress(ProcessLookupError):
+                send(chosen)
+        for process in begun:
+            process.wait(WITHIN_S)
     return {status}
+
+
+def _joined(scene: Scene) -> bool:
+    """Whether the sets of shares are whole; finishes them where they can be."""
+    if not (scene.folder / "selection.json").exists():
+        return False
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        return call("join", str(scene.folder)) == 0
+
+
+def kill_worker(scene: Scene, process: "subprocess.Popen[bytes]", step: str, but: set[int]) -> set[int]:
+    """Kills a worker of a step as soon as the log names one that is not in `but`; returns its id."""
+    workers = list[int]()
+    while process.poll() is None and not (workers := sorted({*_workers_of(scene, step)} - but)):
+        time.sleep(0.01)
+    scene.note(bool(workers))
+    if not workers:
+        return set()
+    chosen = scene.random.choice(workers)
+    with suppress(ProcessLookupError):
+        os.kill(chosen, signal.SIGKILL)
+    return {chosen}
 
 
 def _resumed(scene: Scene) -> list[str]:
@@ -390,8 +461,8 @@ def _last_line(path: Path) -> str:
 
 
 def _last_step(folder: Path) -> str:
-    steps = [record["step"] for path in folder.glob("log*.jsonl") for record in _records(path)]
-    return steps[-1] if steps else "before the census"
+    records = [record for path in folder.glob("log*.jsonl") for record in _records(path)]
+    return max(records, key=lambda record: record["time"])["step"] if records else "before the first piece"
 
 
 def _records(log: Path) -> list[dict[str, str]]:

@@ -224,12 +224,37 @@ def by_checkpoint(content: bytes, rng: random.Random) -> bytes:
     return buffer.getvalue()
 
 
+ODD_TEXT = (
+    "..", "/../", "//", "/etc/passwd", ",", '"', "\n", "\r", "\x00", "\ufeff", "\u2028", "9" * 5000, "x" * 5000,
+    "²", "١", "-1", "1e9", "nan", "#", "\t", "*", "[", "{split}", "a b c d", "🚲",
+)  # fmt: skip
+
+
+def by_text(content: bytes, rng: random.Random) -> bytes:
+    """Odd words in it, lines in another order or twice, other encodings."""
+    text = content.decode()
+    kind = rng.randrange(4)
+    if kind == 0:
+        lines = text.splitlines()
+        return (
+            rng.choice(("\n", "\r\n", "\r", "", " ")).join(rng.choices(lines, k=rng.randrange(2 * len(lines)))).encode()
+        )
+    if kind == 1:
+        return f"straße\n{text}".encode(rng.choice(("latin-1", "utf-16", "utf-8-sig", "cp437")))
+    for _ in range(rng.randint(1, 3)):
+        start, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+        text = text[:start] + rng.choice(ODD_TEXT) + text[end if kind == 2 else start :]
+    return text.encode()
+
+
 MUTATIONS: dict[str, Mutate] = {
     "json": by_json,
     "yaml": by_yaml,
     "parquet": by_parquet,
     "safetensors": by_tensors,
     "checkpoint": by_checkpoint,
+    "text": by_text,
+    "bytes": by_bytes,
 }
 """What a format's content can be changed by, beside `by_bytes`."""
 

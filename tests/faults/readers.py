@@ -3,15 +3,16 @@
 Another reader is one entry of `READERS`.
 """
 
-from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from damaged import Reader, read_network
+from data_readers import DATA_READERS, make_data
 from tiny_networks import CLASS_NAMES, save_tiny
 from tiny_run import TINY, call
 
@@ -24,7 +25,6 @@ from d3s2.generator.compact.network import load_generator
 from d3s2.generator.schedules import levels_of
 from d3s2.judgements import read_judgements
 from d3s2.nets.compact.unet import CompactUNet
-from d3s2.nets.loading import load_segmenter
 from d3s2.pipeline.cost import accounted, read_costs
 from d3s2.pipeline.fitting.record import is_fitted
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST
@@ -46,23 +46,6 @@ from d3s2.store.writer import SetWriter
 from d3s2.teacher.bank import load_bank
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Who reads a file.
-
-    Args:
-        file: below the run's folder; a pattern whose first match is taken.
-        kind: of the file, a key of MUTATIONS.
-        read: what is called with the run's folder.
-        share: how often it is drawn, beside 1 for the others: readers that take long are drawn less.
-    """
-
-    file: str
-    kind: str
-    read: Callable[[Path], object]
-    share: float = 1.0
 
 
 def make_run(folder: Path) -> None:
@@ -87,6 +70,7 @@ def make_run(folder: Path) -> None:
     plan |= {"palette": {"a": [1, 2, 3], "b": [4, 5, 6]}, "splits": {"train": {}, "test": {"folder": "t"}}}
     (folder / "mine.yaml").write_text(yaml.safe_dump(plan))
     begin_set(folder)
+    make_data(folder)
 
 
 def begin_set(folder: Path) -> None:
@@ -135,10 +119,6 @@ def read_generator(folder: Path) -> None:
     model, scheduler = load_generator(folder / "models" / "generator", 18)
     levels_of(scheduler, 3)
     model(torch.zeros(1, 3, 16, 16), torch.zeros(1), torch.zeros(1, 16, 16, dtype=torch.long))
-
-
-def read_network(folder: Path, names: list[str]) -> None:
-    load_segmenter(folder, names, device=CPU)(torch.zeros(1, 3, 32, 32))
 
 
 def read_segformer(folder: Path) -> None:
@@ -221,4 +201,4 @@ READERS: dict[str, Reader] = {
     "segformer weights": Reader("segformer/*.safetensors", "safetensors", read_segformer, 0.5),
     "segformer preprocessing": Reader("segformer/preprocessor_config.json", "json", read_segformer, 0.5),
     "checkpoint": Reader("checkpoint.pt", "checkpoint", resumed, 2),
-}
+} | DATA_READERS

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from interrupted import RECIPE, Scene, differences, ended, undisturbed
+from interrupted import RECIPE, WORKED_STEPS, Scene, differences, ended, kill_worker, undisturbed
 from tiny_run import call
 
 
@@ -30,3 +30,17 @@ def test_a_run_that_is_killed_twice_is_resumed_to_the_same_bytes(
     assert differences(folder, whole) == []
     assert not list(folder.rglob("*.part"))
     assert call("verify", str(folder)) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up as Linux has them")
+@pytest.mark.slow
+def test_ray_loses_an_actor_in_every_step_and_nothing_else(tmp_path: Path) -> None:
+    whole, killed = undisturbed(tmp_path / "whole"), set[int]()
+    with ended(scene := Scene(tmp_path / "run", "ray", Random(1), whole)):
+        process = scene.evaluate()
+        for step in (*WORKED_STEPS, "judges"):
+            killed |= kill_worker(scene, process, step, killed)
+        assert process.wait(400) == 0, scene.said(0).read_text()
+    assert len(killed) >= 3  # the last step may have ended before
+    assert "Traceback" not in scene.said(0).read_text()
+    assert differences(scene.folder, whole) == []

@@ -147,6 +147,7 @@ BY_HAND = [
     ("cost", lambda _: None, "cost.json: input should be an object, got None; delete it to have it made again."),
     ("cost", set_to("x", "select", "wall_s"), "key 'select.wall_s': input should be a valid number, got 'x'"),
     ("selection", lambda _: {}, "selection.json: key 'method': field required; delete it and run the same call again."),
+    ("selection", set_to(3, "settings", "force"), "selection.json: key 'settings.force' is no list of masks; delete"),
     ("trace", lambda _: [], "guided-000001.json: input should be an object, got a list of 0"),
     ("trace", set_to([], "noise"), "guided-000001.json: holds other numbers of steps or items than it should"),
     ("fitted", lambda _: [], "fitted.json: input should be an object, got a list of 0"),

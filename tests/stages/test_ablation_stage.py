@@ -1,11 +1,12 @@
 """An ablation shares what variants have in common, resumes after a stop, and says what is wrong with a call."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import TINY, call
+from tiny_run import TINY, call, content
 
 from d3s2.pipeline.ablate import Grid
 from d3s2.pipeline.variants import AXES, folder_name, plan_variants
@@ -72,6 +73,41 @@ def test_the_same_call_again_trains_nothing_and_another_split_scores_anew(finish
     assert ablate(finished, "--vary", "synthesize.steps=2", "--split", "test") == 0
     assert read_ablation(finished / "ablation-test.json").dataset == "scenes/test"
     assert len(list((finished / "shared").rglob("fitted.json"))) == 2
+
+
+def test_shares_of_an_ablation_have_its_sets_and_its_table(finished: Path, tmp_path: Path) -> None:
+    words = ("--vary", "synthesize.guidance.strength=0,1.0,2", "--vary", "synthesize.steps=3,2")
+    shutil.copytree(finished / "shared", tmp_path / "shared")
+    assert ablate(tmp_path, *words, "--shard", "2/3") == 0  # the others never come
+    assert call("join", str(tmp_path)) == 0
+    assert ablate(tmp_path, *words, "--shard", "1/3") == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log-1-of-3.jsonl").read_text().splitlines()]
+    assert set(steps) == {"students"}
+    assert ablate(tmp_path, *words) == 0
+    assert not (tmp_path / "log.jsonl").exists()
+    assert made_as(finished, tmp_path, ("base", "guidance.strength=0.0", "guidance.strength=2.0", "steps=2"))
+    assert scores(tmp_path) == scores(finished)
+
+
+@pytest.mark.slow
+def test_workers_have_the_batches_and_students_of_all_variants_as_one_list(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "shared", tmp_path / "shared")
+    assert ablate(tmp_path, "--vary", "synthesize.steps=3,2", "--workers", "2") == 0
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    batches = sorted(line["piece"] for line in log if line["step"] == "synthesize")
+    assert batches == [f"{name}-{number:06d}" for name in ("base", "steps=2") for number in range(3)]
+    assert len([line for line in log if line["step"] == "students"]) == 5
+    assert made_as(finished, tmp_path, ("base", "steps=2"))
+    assert set(scores(tmp_path)) < set(scores(finished))
+
+
+def made_as(expected: Path, folder: Path, names: tuple[str, ...]) -> bool:
+    return all(content(folder / "variants" / name) == content(expected / "variants" / name) for name in names)
+
+
+def scores(folder: Path) -> list[str]:
+    rows = read_ablation(folder / "ablation-val.json").rows
+    return [str((row.variant, row.result.per_seed, row.result.per_class, row.energies)) for row in rows]
 
 
 def test_tables_stand_beside_the_json(finished: Path) -> None:

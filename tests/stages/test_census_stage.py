@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from textwrap import dedent
@@ -20,13 +20,17 @@ from PIL import Image
 import d3s2
 from d3s2.base.errors import DataError, StoreError
 from d3s2.data.census.cache import CENSUS_FILE
+from d3s2.data.census.chunks import chunks_to_count
 from d3s2.data.census.counts import MaskCensus, MaskCount
 from d3s2.data.census.take import BAD_FILE, count_items, read_bad, take_census
 from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, SegmentationDataset
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.execution.local import Local
-from d3s2.pipeline.work.census import counting_by
+from d3s2.execution.pieces import Outcome
+from d3s2.execution.settings import Share
+from d3s2.execution.shares import Shares
+from d3s2.pipeline.work.census import count_share, counting_by
 
 SPACE = LabelSpace("five", ("a", "b", "c", "d", "e"))
 VALUES = np.array([0, 1, 2, 3, 255], dtype=np.uint8)
@@ -223,6 +227,62 @@ def test_a_killed_census_goes_on_and_ends_the_same(tmp_path: Path):
     assert Bar.done == 2048
     assert_equal(resumed, take_census(dataset_of(folder), tmp_path / "whole"))
     assert [path.name for path in cache.iterdir()] == [CENSUS_FILE]
+
+
+KILLED_SHARE = """
+    import os, signal
+    from pathlib import Path
+    from d3s2.data.census import chunks
+    from d3s2.execution.settings import Share
+    from d3s2.execution.shares import Shares
+    from d3s2.pipeline.work.census import count_share
+    from test_census_stage import dataset_of
+
+    chunks.MASKS_A_CHUNK = 8
+    cache = Path({cache!r})
+    def once(outcomes):
+        next(outcomes)
+        os.kill(os.getpid(), signal.SIGKILL)
+    count_share(Shares(Share(1, 2), cache), dataset_of(Path({folder!r})), cache, once)
+"""
+
+
+def test_a_census_that_two_share_ends_the_same_where_one_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = tmp_path / "masks", tmp_path / "cache"
+    dataset = some_masks(folder, 30)
+    script = dedent(KILLED_SHARE).format(folder=str(folder), cache=str(cache))
+    source = {"PYTHONPATH": os.pathsep.join([str(Path(d3s2.__file__).parents[1]), str(Path(__file__).parent)])}
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | source, timeout=100, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert [path.name[:12] for path in sorted(cache.glob("*.parquet"))] == ["part-000000-"]
+    monkeypatch.setattr("d3s2.data.census.chunks.MASKS_A_CHUNK", 8)
+    told: list[str] = []
+
+    def tell(outcomes: Iterator[Outcome[None]]) -> Iterator[Outcome[None]]:
+        for outcome in outcomes:
+            told.append(outcome.piece)
+            yield outcome
+
+    count_share(Shares(Share(2, 2), cache), dataset, cache, tell)
+    assert sorted(told) == ["cache-000001", "cache-000002", "cache-000003"]  # what the killed one counted is there
+    monkeypatch.setattr("d3s2.data.census.take.count_items", None)  # nothing is left to count
+    shared = take_census(dataset, cache)
+    monkeypatch.undo()
+    assert_equal(shared, take_census(dataset, tmp_path / "whole"))
+    assert [path.name for path in cache.glob("*.parquet")] == [CENSUS_FILE]
+
+
+def test_who_comes_late_to_a_shared_census_finds_it_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = some_masks(tmp_path / "masks", 30)
+    monkeypatch.setattr("d3s2.data.census.chunks.MASKS_A_CHUNK", 8)
+    chunks = chunks_to_count(dataset, tmp_path / "cache")
+    assert [len(chunk.stamps) for chunk in chunks] == [8, 8, 8, 6]
+    assert not any(chunk.is_done for chunk in chunks)
+    take_census(dataset, tmp_path / "cache")
+    assert all(chunk.is_done for chunk in chunks)
+    assert chunks_to_count(dataset, tmp_path / "cache") == []
 
 
 def with_bad_files(tmp_path: Path) -> tuple[FileDataset, dict[str, str]]:

@@ -2,12 +2,13 @@
 draws, and the validation split that choices are made on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_run import TINY, call
+from tiny_run import TINY, call, content
 
 from d3s2.base.pixels import to_unit
 from d3s2.data.known.scenes import Scenes
@@ -84,6 +85,20 @@ def test_the_best_real_subset_is_chosen_on_validation_and_the_choice_recorded(ru
     records = [json.loads(path.read_text()) for path in (run / "students").glob("*.json")]
     tried = {(one["set_name"], np.sum(one["confusion"])) for one in records if one["set_name"].startswith("medoids")}
     assert tried == {("medoids", 5 * 32 * 48), ("medoids-soft", 5 * 32 * 48)}
+
+
+@pytest.mark.slow
+def test_a_share_makes_draws_and_choices_as_one_process_does(run: Path, tmp_path: Path) -> None:
+    made = ("students", "draws", "soft-real", "best_real.json", "best_real-soft.json", "judges.json", "results.json")
+    shutil.copytree(run, tmp_path / "run", ignore=lambda *_: made)
+    assert call(*EVALUATE, "--out", str(tmp_path / "run"), "--device", "cpu", "--shard", "2/2") == 0
+    assert content(tmp_path / "run/draws/1") == content(run / "draws/1")
+    for name in ("best_real.json", "best_real-soft.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
+    here, there = (sorted((one / "students").glob("*.json")) for one in (run, tmp_path / "run"))
+    assert [path.name for path in here] == [path.name for path in there]
+    for one, other in zip(here, there, strict=True):
+        assert json.loads(one.read_text())["confusion"] == json.loads(other.read_text())["confusion"]
 
 
 def test_each_draw_is_the_set_of_the_next_seed_from_the_same_models(run: Path) -> None:

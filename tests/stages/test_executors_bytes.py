@@ -129,7 +129,7 @@ def test_an_array_of_four_of_which_one_is_killed_is_joined(
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_ray_has_the_numbers_of_one_process(one: Path, tmp_path: Path) -> None:
+def test_an_evaluation_on_ray_and_one_of_shares_have_the_numbers_of_one_process(one: Path, tmp_path: Path) -> None:
     words = ("evaluate", "scenes", *TINY, *LONG, "evaluate.sets=[random, distilled]", "evaluate.seeds=1")
     scores = []
     for name, where in (("here", ()), ("ray", ("--executor", "ray"))):
@@ -138,7 +138,21 @@ def test_an_evaluation_on_ray_has_the_numbers_of_one_process(one: Path, tmp_path
         records = sorted((tmp_path / name / "students").glob("*.json"))
         scores.append([json.loads(path.read_text())["confusion"] for path in records])
         lines = map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
-        workers = {line["worker"].rpartition(":")[2] for line in lines if line["step"] == "students"}
+        workers = {line["worker"].rpartition(":")[2] for line in lines if line["step"] in ("students", "judges")}
         assert (str(os.getpid()) in workers) == (name == "here")
     assert scores[0] == scores[1]
     assert len(scores[0]) == 2
+    share = tmp_path / "share"
+    shutil.copytree(one, share)
+    assert call(*words, "--out", str(share), "--device", "cpu", "--shard", "2/3") == 0  # the others never come
+    log = [json.loads(line) for line in (share / "log-2-of-3.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log].count("students") == 2
+    assert {line["step"] for line in log} == {"students", "judges"}
+    before = (share / "log.jsonl").read_bytes()
+    assert call(*words, "--out", str(share), "--device", "cpu") == 0
+    assert (share / "log.jsonl").read_bytes() == before  # nothing is left for the last call but tables
+    records = sorted((share / "students").glob("*.json"))
+    assert [json.loads(path.read_text())["confusion"] for path in records] == scores[0]
+    judged = [json.loads((tmp_path / name / "judges.json").read_text()) for name in ("here", "ray", "share")]
+    assert judged[0] == judged[1] == judged[2]
+    assert [row["name"] for row in judged[0]["rows"]] == ["distilled", "own-real", "unseen-real"]

@@ -98,28 +98,33 @@ def ablate_command(
     executor: Executor = "local",
     workers: Workers = 0,
     address: Address = None,
+    shard: Shard = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
     config = config_of(recipe, overrides, seed)
     variants = plan_variants(config, axis or (), vary or ())
-    from d3s2.base.formats.locks import locked
+    from d3s2.base.formats.locks import taken
     from d3s2.base.machine.runtime import pick_device, within_cores
     from d3s2.execution import cluster_of
-    from d3s2.pipeline import Grid, ablate_grid
+    from d3s2.pipeline import Grid, ablate_grid, share_grid
     from d3s2.planning import plan_ablation
     from d3s2.report import ablation_table, to_markdown
     from d3s2.terminal import progress_for_people
 
-    execution = execution_of(executor, workers, address)
+    execution = execution_of(executor, workers, address, shard)
     grid, chosen = Grid(config, variants, split, execution), pick_device(device)
     if dry_run:
         plan = plan_ablation(grid, chosen)
         print_json(asdict(plan)) if as_json else print_text(plan.as_text())
         return
     progress = progress_for_people()
-    with unwinding(), locked(out), within_cores(progress), cluster_of(execution):
+    with unwinding(), taken(out, execution.share_name), within_cores(progress), cluster_of(execution):
+        if execution.share is not None:
+            made = share_grid(grid, out, chosen, progress)
+            print_text(f"Share {execution.share} of the {made} in {out} is done.")
+            return
         found = ablate_grid(grid, out, chosen, progress, called())
     if as_json:
         print_json(asdict(found))

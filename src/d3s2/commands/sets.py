@@ -77,7 +77,7 @@ def export_command(
 
 def doctor(
     dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of that data set.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder of that data set, or its URL.")] = None,
     models: Annotated[
         bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
     ] = False,

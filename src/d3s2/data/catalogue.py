@@ -11,6 +11,7 @@ from d3s2.base.config import Config, build
 from d3s2.base.errors import UsageError
 from d3s2.base.names import choose
 from d3s2.data.dataset import ResizedDataset, SegmentationDataset
+from d3s2.data.files.places import FilePath, StorePath, place_of
 from d3s2.data.folder import read_folder_plan
 from d3s2.data.folder_plan import FolderPlan
 from d3s2.data.hf import open_hub
@@ -183,14 +184,15 @@ DATASETS: dict[str, KnownDataset] = {
 
 
 def open_dataset(
-    name: str, split: str, root: Path | None = None, options: Mapping[str, Any] | None = None
+    name: str, split: str, root: Path | str | None = None, options: Mapping[str, Any] | None = None
 ) -> SegmentationDataset:
     """One split of a data set.
 
     Args:
         name: a key of DATASETS, or the path of a YAML data set file.
         split: one of `splits_of(name)`.
-        root: the folder that holds the data set; a YAML file may name it itself, `scenes` needs none.
+        root: the folder that holds the data set, or its URL, which fsspec knows, where a data set lies in folders; a
+            YAML file may name it itself, `scenes` needs none.
         options: what the data set's options are, for example {"count": 500} for `scenes`.
 
     Raises:
@@ -201,7 +203,13 @@ def open_dataset(
     if plan is None:
         opener = DATASETS[name].source
         assert not isinstance(opener, FolderPlan)
-        return opener(split, root, options or {})
+        place = None if root is None else place_of(root)
+        if isinstance(place, StorePath):
+            raise UsageError(
+                f"Data set '{name}' is read from a folder of this machine, got the root {place}; copy it here, or "
+                "describe its images and masks by a data set file, which may lie at a URL."
+            )
+        return opener(split, place, options or {})
     return _pairing(*plan, split, name, options).dataset()
 
 
@@ -211,7 +219,9 @@ def open_split(settings: DataSettings, split: str) -> ResizedDataset:
     return ResizedDataset(source, settings.size, settings.resize)
 
 
-def find_pairs(name: str, split: str, root: Path | None, options: Mapping[str, Any] | None = None) -> Pairing | None:
+def find_pairs(
+    name: str, split: str, root: Path | str | None, options: Mapping[str, Any] | None = None
+) -> Pairing | None:
     """What is on disk of one split, complete or not; None for a data set that does not lie in folders."""
     plan = plan_of(name, root)
     return None if plan is None else _pairing(*plan, split, name, options)
@@ -227,10 +237,10 @@ def published_split(name: str, split: str) -> tuple[int, LabelSpace] | None:
     return None if num_pairs is None else (num_pairs, space)
 
 
-def splits_of(name: str) -> dict[str, int | None]:
+def splits_of(name: str, root: Path | str | None = None) -> dict[str, int | None]:
     """The splits of a data set with their official counts, None where there is none; empty where only it knows."""
     if is_data_set_file(name):
-        plan, _ = read_folder_plan(Path(name))
+        plan, _ = read_folder_plan(Path(name), root)
         return dict.fromkeys(plan.splits)
     return dict(choose(DATASETS, name, "data set").splits)
 
@@ -240,7 +250,7 @@ def is_data_set_file(name: str) -> bool:
     return name.lower().endswith(YAML_SUFFIXES)
 
 
-def plan_of(name: str, root: Path | None) -> tuple[FolderPlan, Path] | None:
+def plan_of(name: str, root: Path | str | None) -> tuple[FolderPlan, FilePath] | None:
     """The folder plan of a data set and the root that it is for; None for one that does not lie in folders."""
     if is_data_set_file(name):
         return read_folder_plan(Path(name), root)
@@ -249,9 +259,9 @@ def plan_of(name: str, root: Path | None) -> tuple[FolderPlan, Path] | None:
         return None
     if root is None:
         raise UsageError(f"Data set '{name}' needs the folder that it lies in; {GIVE_ROOT}.")
-    return source, root
+    return source, place_of(root)
 
 
-def _pairing(plan: FolderPlan, root: Path, split: str, name: str, options: Mapping[str, Any] | None) -> Pairing:
+def _pairing(plan: FolderPlan, root: FilePath, split: str, name: str, options: Mapping[str, Any] | None) -> Pairing:
     chosen = build(PlanOptions, options or {}, f"options of {name}")
     return pair_files(plan, split, root, chosen.masks)

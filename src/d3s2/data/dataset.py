@@ -1,9 +1,9 @@
 """What a data set is to d3s2, and the two forms that others are built from: files, and a working size."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from d3s2.base.errors import DataError
 from d3s2.base.formats.files import sha256_file
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.files.image_files import read_colour_mask, read_image, read_mask
+from d3s2.data.files.places import FilePath, content_of, is_file, stamp_of
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.settings import Resize
 
@@ -64,8 +65,8 @@ class Entry:
     """Where a pair lies."""
 
     item_id: str
-    image: Path
-    mask: Path
+    image: FilePath
+    mask: FilePath
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class FileDataset:
     def pair_stamp(self, item_id: str) -> str:
         entry = self._by_id[item_id]
         try:
-            mask = _stamp_of(entry.mask.stat())
+            mask = stamp_of(entry.mask)
         except OSError as error:
             raise DataError(f"{entry.mask}: the mask of '{item_id}' cannot be read ({error.strerror}).") from None
         return f"{mask}/{file_stamp(entry.image)}"
@@ -221,27 +222,20 @@ def read_pair(
     return image, mask
 
 
-def _stamp_of(found: os.stat_result) -> str:
-    """Changes whenever the content of a file may have changed on this disk.
-
-    Length and time of writing can be kept while the content changes. The time at which the file's record changed cannot
-    be set, and the record's number tells a file from another one that was moved into its place.
-    """
-    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
-
-
-def file_stamp(path: Path) -> str:
-    """`_stamp_of` a file; `MISSING` where there is none, which whoever reads it will say."""
+def file_stamp(path: FilePath) -> str:
+    """`stamp_of` a file; `MISSING` where there is none, which whoever reads it will say."""
     try:
-        return _stamp_of(path.stat())
+        return stamp_of(path)
     except OSError:
         return MISSING
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: FilePath) -> str:
     """Of every byte of a file; `MISSING` where there is none, which whoever reads it will say."""
-    if not path.is_file():
+    if not is_file(path):
         return MISSING
+    if not isinstance(path, Path):
+        return sha256(content_of(path, "a file of the data set")).hexdigest()[:DIGEST_LENGTH]
     try:
         return sha256_file(path)[:DIGEST_LENGTH]
     except OSError as error:

@@ -4,7 +4,6 @@ import csv
 import re
 from collections.abc import Sequence
 from io import StringIO
-from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,12 +11,13 @@ from pydantic import Field
 
 from d3s2.base.config import Config, build, read_yaml
 from d3s2.base.errors import ConfigError
-from d3s2.base.formats.files import read_text
 from d3s2.base.names import nearest
 from d3s2.base.pixels import Colour
 from d3s2.data.files.lines import filled_lines
+from d3s2.data.files.places import FilePath, is_file, place_of, text_of
 from d3s2.data.folder_plan import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
 from d3s2.data.label_space import LabelSpace
+from d3s2.data.settings import Url
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Rgb = tuple[Channel, Channel, Channel]
@@ -67,8 +67,8 @@ class FolderConfig(Config):
     """A data set file."""
 
     name: str
-    root: Path | None = None
-    """Default: the folder of the data set file; a relative path is relative to that."""
+    root: Url | Path | None = None
+    """Default: the folder of the data set file; a relative path is relative to that. Or a URL that fsspec knows."""
     classes: tuple[str, ...] | str | None = None
     """Class names, or a text file with one a line; may be left out where the palette names them."""
     palette: str | tuple[Rgb, ...] | dict[str, Rgb] | None = None
@@ -78,7 +78,7 @@ class FolderConfig(Config):
     splits: Annotated[dict[str, SplitConfig | None], Field(min_length=1)]
 
 
-def read_folder_plan(path: Path, root: Path | None = None) -> tuple[FolderPlan, Path]:
+def read_folder_plan(path: Path, root: Path | str | None = None) -> tuple[FolderPlan, FilePath]:
     """The plan that a data set file describes, and the root that it is for.
 
     Args:
@@ -90,7 +90,8 @@ def read_folder_plan(path: Path, root: Path | None = None) -> tuple[FolderPlan, 
         DataError: the classes contradict themselves.
     """
     config = build(FolderConfig, read_yaml(path), str(path))
-    base = root or (path.parent / config.root if config.root else path.parent)
+    own = config.root if config.root is None or isinstance(config.root, str) else path.parent / config.root
+    base = place_of(root or own or path.parent)
     space = _space(config, path, base)
     masks = MaskFiles(_side(config.masks, MASK_SUFFIXES, str(path)), space, config.masks.encoding == "colour")
     plan = FolderPlan(
@@ -119,7 +120,7 @@ def _split(name: str, config: SplitConfig, path: Path) -> SplitFiles:
     return SplitFiles(config.folder or name, beside, images=config.images, masks=config.masks)
 
 
-def _space(config: FolderConfig, path: Path, base: Path) -> LabelSpace:
+def _space(config: FolderConfig, path: Path, base: FilePath) -> LabelSpace:
     colours = _palette(config, path, base)
     names = _names(config, path, base, colours)
     masks = config.masks
@@ -137,7 +138,7 @@ def _space(config: FolderConfig, path: Path, base: Path) -> LabelSpace:
 
 
 def _names(
-    config: FolderConfig, path: Path, base: Path, colours: Sequence[Colour] | dict[str, Colour] | None
+    config: FolderConfig, path: Path, base: FilePath, colours: Sequence[Colour] | dict[str, Colour] | None
 ) -> tuple[str, ...]:
     if isinstance(config.classes, tuple):
         return config.classes
@@ -152,7 +153,7 @@ def _names(
     )
 
 
-def _palette(config: FolderConfig, path: Path, base: Path) -> Sequence[Colour] | dict[str, Colour] | None:
+def _palette(config: FolderConfig, path: Path, base: FilePath) -> Sequence[Colour] | dict[str, Colour] | None:
     if isinstance(config.palette, str):
         return read_palette(_find(config.palette, path, base, "palette"))
     return config.palette
@@ -189,16 +190,16 @@ def _raw_ids(masks: MasksConfig, names: tuple[str, ...], where: str) -> dict[int
     return raw_ids
 
 
-def _find(name: str, path: Path, base: Path, what: str) -> Path:
-    candidates = [path.parent / name, base / name]
+def _find(name: str, path: Path, base: FilePath, what: str) -> FilePath:
+    candidates: list[FilePath] = [path.parent / name, base / name]
     for candidate in candidates:
-        if isfile(candidate):
+        if is_file(candidate):
             return candidate
     expected = " or ".join(dict.fromkeys(map(str, candidates)))
     raise ConfigError(f"{path}: there is no {what} file '{name}', expected {expected}.")
 
 
-def read_palette(path: Path) -> dict[str, Colour]:
+def read_palette(path: FilePath) -> dict[str, Colour]:
     """The colour of each name in a CSV file: with a header (name, r, g, b in any order), or those four columns.
 
     Raises:
@@ -225,9 +226,9 @@ def read_palette(path: Path) -> dict[str, Colour]:
     return colours
 
 
-def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+def _csv_rows(path: FilePath) -> list[tuple[int, list[str]]]:
     """Line number and cells of each row that is not blank; a row in quotes that spans lines has the last one's."""
-    reader = csv.reader(StringIO(read_text(path, "a palette", error=ConfigError), newline=""), strict=True)
+    reader = csv.reader(StringIO(text_of(path, "a palette", ConfigError), newline=""), strict=True)
     rows = []
     try:
         for row in reader:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import PurePath
 
+from d3s2.data.files.places import FilePath
 from d3s2.data.label_space import LabelSpace
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -32,7 +33,7 @@ class Side:
     def __post_init__(self) -> None:
         assert self.pattern.count("*") == 1
 
-    def key(self, relative: Path) -> str | None:
+    def key(self, relative: PurePath) -> str | None:
         """The name of the pair that a file belongs to, with its subfolder; None for a file of no pair."""
         stem = relative.name.removesuffix(relative.suffix)
         before, after = self.pattern.split("*")
@@ -42,7 +43,7 @@ class Side:
             return None
         return (relative.parent / stem[len(before) : len(stem) - len(after)]).as_posix()
 
-    def expected(self, folder: Path, key: str) -> str:
+    def expected(self, folder: FilePath, key: str) -> str:
         """The path that the file of a pair would have, for messages."""
         parent, _, stem = key.rpartition("/")
         return str(folder / parent / (self.pattern.replace("*", stem) + "|".join(self.suffixes)))

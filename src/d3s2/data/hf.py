@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from huggingface_hub.constants import HF_HUB_CACHE
 from jaxtyping import UInt8
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from d3s2.base.config import Config, build
 from d3s2.base.errors import DataError, UsageError
-from d3s2.base.formats.files import read_bytes, read_text, sha256_text
+from d3s2.base.formats.files import read_bytes, read_json, read_text, sha256_text
+from d3s2.base.formats.records import record_from
 from d3s2.data.dataset import DIGEST_LENGTH, file_stamp
 from d3s2.data.files.image_files import decode_image, decode_mask
 from d3s2.data.label_space import LabelSpace
@@ -43,6 +45,15 @@ class HubOptions(Config):
     """The value of the first class in a mask."""
     ignore_values: tuple[int, ...] = ()
     """Values that are no class; 255 is always one."""
+
+
+@dataclass(frozen=True)
+class SplitsRecord:
+    """What `save_to_disk` of the package datasets writes beside several splits."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore", strict=True)
+
+    splits: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -166,7 +177,9 @@ def split_names(root: Path) -> tuple[str, ...]:
     """The splits of a folder; raises as `open_hub`."""
     datasets = _package()
     if (root / "dataset_dict.json").is_file():
-        return tuple(json.loads(read_text(root / "dataset_dict.json", "splits", error=DataError))["splits"])
+        path = root / "dataset_dict.json"
+        advice = "save the data set again, or get it anew"
+        return record_from(read_json(path, advice, DataError), SplitsRecord, str(path), advice, DataError).splits
     if (root / "state.json").is_file():
         return ("train",)
     try:

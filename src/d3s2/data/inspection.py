@@ -49,7 +49,7 @@ class DatasetReport:
     """What was found of a data set."""
 
     name: str
-    root: Path | None
+    root: Path | str | None
     splits: tuple[SplitReport, ...]
 
     @property
@@ -60,7 +60,7 @@ class DatasetReport:
 
 def inspect_dataset(
     name: str,
-    root: Path | None,
+    root: Path | str | None,
     *,
     options: Mapping[str, Any] | None = None,
     splits: tuple[str, ...] | None = None,
@@ -80,8 +80,8 @@ def inspect_dataset(
     Raises:
         UsageError: the name, an option or a missing root.
     """
-    wanted = splits if splits is not None else tuple(splits_of(name)) or ("train",)
-    expected = splits_of(name)
+    expected = splits_of(name, root)
+    wanted = splits if splits is not None else tuple(expected) or ("train",)
     reports = [_inspect_split(name, split, root, options, expected.get(split), max_read, progress) for split in wanted]
     return DatasetReport(name, root, tuple(reports))
 
@@ -89,7 +89,7 @@ def inspect_dataset(
 def _inspect_split(
     name: str,
     split: str,
-    root: Path | None,
+    root: Path | str | None,
     options: Mapping[str, Any] | None,
     num_expected: int | None,
     max_read: int | None,

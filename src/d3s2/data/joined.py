@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import UInt8
 
-from d3s2.data.dataset import SegmentationDataset
+from d3s2.data.dataset import SegmentationDataset, read_pair
 from d3s2.data.label_space import LabelSpace
 
 
@@ -48,6 +48,10 @@ class JoinedDataset:
     def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
         dataset, own = self._places[item_id]
         return dataset.mask(own)
+
+    def pair(self, item_id: str) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        dataset, own = self._places[item_id]
+        return read_pair(dataset, own)
 
     def pair_stamp(self, item_id: str) -> str:
         dataset, own = self._places[item_id]

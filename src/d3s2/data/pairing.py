@@ -1,10 +1,8 @@
 """Which mask belongs to which image: the pairs that are found where a plan says that they lie."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os.path import isdir, isfile, islink, realpath
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +10,7 @@ from d3s2.base.errors import DataError
 from d3s2.base.names import choose
 from d3s2.data.dataset import Entry, FileDataset
 from d3s2.data.files.lines import filled_lines, stray_sign
+from d3s2.data.files.places import FilePath, files_below, is_file, is_folder
 from d3s2.data.folder_plan import LOSSY_SUFFIXES, FolderPlan, MaskFiles, Side, SplitFiles
 
 T = TypeVar("T")
@@ -56,7 +55,7 @@ class Pairing:
         return FileDataset(self.name, self.masks.space, self.entries, self.masks.colour_coded)
 
 
-def pair_files(plan: FolderPlan, split: str, root: Path, masks: str | None = None) -> Pairing:
+def pair_files(plan: FolderPlan, split: str, root: FilePath, masks: str | None = None) -> Pairing:
     """The pairs of one split below `root`.
 
     Args:
@@ -96,8 +95,8 @@ class _Found:
     """The files of one side."""
 
     side: Side
-    folder: Path
-    paths: Mapping[str, Path]
+    folder: FilePath
+    paths: Mapping[str, FilePath]
 
     def expected(self, key: str) -> str:
         return self.side.expected(self.folder, key)
@@ -126,10 +125,10 @@ def _part(files: SplitFiles, found: list[T]) -> list[T]:
     return found if keeps is None else [one for position, one in enumerate(found) if keeps(position)]
 
 
-def _base(plan: FolderPlan, root: Path) -> Path:
-    if not isdir(root):
+def _base(plan: FolderPlan, root: FilePath) -> FilePath:
+    if not is_folder(root):
         raise DataError(f"{plan.name}: there is no folder {root}; {GIVE_ROOT}.")
-    return next((root / name for name in plan.inside if isdir(root / name)), root)
+    return next((root / name for name in plan.inside if is_folder(root / name)), root)
 
 
 def _folders(side: Side, own: str | None, files: SplitFiles) -> tuple[str, ...]:
@@ -137,52 +136,39 @@ def _folders(side: Side, own: str | None, files: SplitFiles) -> tuple[str, ...]:
     return tuple(folder.replace("{split}", files.folder) for folder in folders)
 
 
-def _folder(name: str, what: str, folders: Sequence[str], base: Path) -> Path:
+def _folder(name: str, what: str, folders: Sequence[str], base: FilePath) -> FilePath:
     candidates = [base / folder for folder in folders]
     for candidate in candidates:
-        if isdir(candidate):
+        if is_folder(candidate):
             return candidate
     expected = " or ".join(str(candidate) for candidate in candidates)
     raise DataError(f"{name}: there is no folder of {what}, expected {expected}; check the root and what was unpacked.")
 
 
-def _scan(side: Side, folder: Path, name: str) -> dict[str, Path]:
+def _scan(side: Side, folder: FilePath, name: str) -> dict[str, FilePath]:
     """Path of each pair's file by the pair's name."""
-    found: dict[str, Path] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not _leads_up(parent, name))
-        below = Path(parent).relative_to(folder)
-        for file_name in sorted(names):
-            key = side.key(below / file_name)
-            if key is None:
-                continue
-            path = Path(parent) / file_name
-            if stray_sign(key):
-                raise DataError(
-                    f"{name}: the file name {str(path)!r} holds a control character or is not UTF-8; rename it."
-                )
-            if key in found:
-                raise DataError(
-                    f"{name}: {found[key]} and {path} both belong to '{key}'; keep one, or name extensions."
-                )
-            found[key] = path
+    found: dict[str, FilePath] = {}
+    for below, path in files_below(folder):
+        key = side.key(below)
+        if key is None:
+            continue
+        if stray_sign(key):
+            raise DataError(
+                f"{name}: the file name {str(path)!r} holds a control character or is not UTF-8; rename it."
+            )
+        if key in found:
+            raise DataError(f"{name}: {found[key]} and {path} both belong to '{key}'; keep one, or name extensions.")
+        found[key] = path
     return found
 
 
-def _leads_up(parent: str, name: str) -> bool:
-    """Whether a folder is a link to one that it lies in, so that walking it would never end."""
-    if not islink(os.path.join(parent, name)):
-        return False
-    return Path(realpath(parent)).is_relative_to(realpath(os.path.join(parent, name)))
-
-
 def _find_masks(
-    plan: FolderPlan, files: SplitFiles, base: Path, name: str, masks: str | None
-) -> tuple[MaskFiles, Path, dict[str, Path]]:
+    plan: FolderPlan, files: SplitFiles, base: FilePath, name: str, masks: str | None
+) -> tuple[MaskFiles, FilePath, dict[str, FilePath]]:
     ways = [choose(plan.masks, masks, f"kind of masks of {plan.name}")] if masks else [*plan.masks.values()]
     places = [_folders(way.side, files.masks, files) for way in ways]
     for way, folders in zip(ways, places, strict=True):
-        if any(isdir(base / folder) for folder in folders):
+        if any(is_folder(base / folder) for folder in folders):
             folder = _folder(name, "masks", folders, base)
             found = _scan(way.side, folder, name)
             if found:
@@ -192,7 +178,7 @@ def _find_masks(
     raise DataError(_nothing(name, "mask", ways[0].side, folder))
 
 
-def _refuse_lossy(name: str, side: Side, folder: Path) -> None:
+def _refuse_lossy(name: str, side: Side, folder: FilePath) -> None:
     lossy = _scan(replace(side, suffixes=LOSSY_SUFFIXES), folder, name)
     if lossy:
         raise DataError(
@@ -201,16 +187,16 @@ def _refuse_lossy(name: str, side: Side, folder: Path) -> None:
         )
 
 
-def _nothing(name: str, what: str, side: Side, folder: Path) -> str:
+def _nothing(name: str, what: str, side: Side, folder: FilePath) -> str:
     return (
         f"{name}: found not a single {what} in {folder}, expected files like {side.pattern} with "
         f"{', '.join(side.suffixes)}; check the folder, the pattern and the extensions."
     )
 
 
-def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | None:
+def _lines(files: SplitFiles, base: FilePath, name: str) -> list[tuple[str, str]] | None:
     """The lines of the split's list file with their places, None for a split without one."""
-    path = next((base / file for file in files.lists if isfile(base / file)), None)
+    path = next((base / file for file in files.lists if is_file(base / file)), None)
     if path is None:
         if files.takes or not files.lists:
             return None
@@ -222,7 +208,7 @@ def _lines(files: SplitFiles, base: Path, name: str) -> list[tuple[str, str]] | 
     return found
 
 
-def _listed(line: str, where: str, base: Path, images: _Found, masks: _Found) -> Entry | str:
+def _listed(line: str, where: str, base: FilePath, images: _Found, masks: _Found) -> Entry | str:
     """The pair that a line of a list file names, or a sentence on what is missing."""
     if ".." in re.split(r"[/\s]", line) or "\0" in line:
         return f"{where}: '{line}' leads out of a folder, expected a name, or paths without '..'."
@@ -237,11 +223,11 @@ def _listed(line: str, where: str, base: Path, images: _Found, masks: _Found) ->
     return Entry(item_id(key), images.paths[key], masks.paths[key])
 
 
-def _named(columns: Sequence[str], where: str, base: Path, side: Side) -> Entry | str:
+def _named(columns: Sequence[str], where: str, base: FilePath, side: Side) -> Entry | str:
     """The pair of an image path and a mask path, relative to the root."""
     image, mask = (base / column.lstrip("/") for column in columns)
     for path in (image, mask):
-        if not isfile(path):
+        if not is_file(path):
             return f"{where}: there is no file {path}."
     return Entry(item_id(side.key(Path(image.name)) or image.stem), image, mask)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED, touches
 from d3s2.base.ranges import NotNegative, SidePx
 
+Url = Annotated[str, Field(pattern=r"^[a-z][^/]*://")]
 Resize = Literal["stretch", "crop", "pad"]
 
 
@@ -20,8 +21,8 @@ class DataSettings(Config):
 
     dataset: str
     """A known name (`d3s2 doctor` lists them) or the path of a YAML data set file."""
-    root: Path | None = Field(default=None, json_schema_extra=UNTOUCHED)
-    """Where the data set lies; `scenes` needs none."""
+    root: Url | Path | None = Field(default=None, json_schema_extra=UNTOUCHED)
+    """Where the data set lies, a folder or a URL that fsspec knows (s3://bucket/data); `scenes` needs none."""
     train: str = "train"
     """The split that is distilled."""
     test: str = Field(default="test", json_schema_extra=touches("student", "judges"))

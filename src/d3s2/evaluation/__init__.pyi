@@ -1,9 +1,5 @@
 from .grid import TestSplit as TestSplit
 from .grid import student_jobs as student_jobs
-from .judges import INDEPENDENT as INDEPENDENT
-from .judges import TEACHER as TEACHER
-from .judges import judge_sets as judge_sets
-from .judges import judgements_depend_on as judgements_depend_on
 from .scores import results_of as results_of
 from .scores import row_of as row_of
 from .set_names import parse_set as parse_set
@@ -11,5 +7,7 @@ from .sets import Sets as Sets
 from .sets import random_ids as random_ids
 from .settings import ArchitectureSettings as ArchitectureSettings
 from .settings import EvaluateSettings as EvaluateSettings
+from .student_records import StudentRecord as StudentRecord
 from .students import THREADS as THREADS
+from .students import StudentJob as StudentJob
 from .students import train_students as train_students

@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from d3s2.base import fingerprint
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import read_json, write_json
+from d3s2.base.formats.records import Share, record_from
 
 STUDENTS = "students"
+Iterations = Annotated[str, Field(pattern=r"^[0-9]{1,12}$")]
 CHECKSUM = "checksum"
 AGAIN = "put the original back, or delete it to have this student trained again."
 
@@ -183,3 +185,8 @@ def checkpoint_path(record: Path) -> Path:
 def early_path(record: Path) -> Path:
     """Where a training keeps its early scores until its record is there."""
     return record.with_suffix(".early.json")
+
+
+def read_early(path: Path) -> dict[str, float]:
+    """Early scores by number of iterations; raises StoreError where they are none."""
+    return dict(record_from(read_json(path), dict[Iterations, Share], str(path)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from d3s2.base.formats.files import read_json, write_json
+from d3s2.base.formats.files import write_json
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.launch import run_together
 from d3s2.base.machine.runtime import peak_memory_gib, pick_device, stopwatch, torch_threads
@@ -27,6 +27,7 @@ from d3s2.evaluation.student_records import (
     checkpoint_path,
     digest_of,
     early_path,
+    read_early,
     read_record,
     write_record,
 )
@@ -234,7 +235,7 @@ def _train_student(job: StudentJob, device: torch.device, group: Group) -> Stude
 
 def _early_scores(job: StudentJob) -> dict[str, float]:
     path = early_path(job.record)
-    return read_json(path) if path.exists() else {}
+    return read_early(path) if path.exists() else {}
 
 
 def _note_early(job: StudentJob, iterations: int, miou: float) -> None:

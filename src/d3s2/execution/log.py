@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 def log_path(folder: Path, share: Share | None = None) -> Path:
     """Where it lies: processes that share a run have one each."""
-    return folder / ("log.jsonl" if share is None else f"log-{share.number}-of-{share.count}.jsonl")
+    return folder / ("log.jsonl" if share is None else f"log-{share.file_name}.jsonl")
 
 
 def logged(path: Path, step: str, outcomes: Iterator[Outcome[Result]]) -> Iterator[Outcome[Result]]:

@@ -28,6 +28,11 @@ class Share:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
+    @property
+    def file_name(self) -> str:
+        """Of its log and its lock."""
+        return f"{self.number}-of-{self.count}"
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -46,6 +51,11 @@ class Execution:
     address: str | None = None
     share: Share | None = None
     publish: str | None = None
+
+    @property
+    def share_name(self) -> str | None:
+        """That of the share, as a file name."""
+        return None if self.share is None else self.share.file_name
 
     def __post_init__(self) -> None:
         choose(dict.fromkeys(EXECUTORS), self.executor, "executor")

@@ -1,5 +1,6 @@
 from .ablate import Grid as Grid
 from .ablate import ablate_grid as ablate_grid
+from .ablate import share_grid as share_grid
 from .config import RunConfig as RunConfig
 from .config import load_own_code as load_own_code
 from .distill import distill_run as distill_run

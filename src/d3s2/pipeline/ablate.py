@@ -21,16 +21,19 @@ from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import open_split
-from d3s2.evaluation import parse_set
+from d3s2.evaluation import StudentRecord, parse_set
 from d3s2.execution import HERE as THIS_MACHINE
-from d3s2.execution import Execution
+from d3s2.execution import Execution, executor_of
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.controls.validation import require_own_split
-from d3s2.pipeline.distill import distill_run
-from d3s2.pipeline.evaluate import compare_sets
+from d3s2.pipeline.distill import distill_run, prepare_run
+from d3s2.pipeline.evaluate import Comparison, begin_comparison
 from d3s2.pipeline.fingerprint import fingerprint
 from d3s2.pipeline.run import Run, open_run, set_folder
+from d3s2.pipeline.synthesize import begin_sets, make_items
 from d3s2.pipeline.variants import Variant, folder_name
+from d3s2.pipeline.work.students import train_jobs
+from d3s2.pipeline.work.workers import workers_for_models
 from d3s2.report import ReportContent, ablation_csv, ablation_table, render, to_markdown
 from d3s2.results import REFERENCE, Ablation, AblationRow, write_ablation
 from d3s2.set_names import HERE, parse_name
@@ -86,14 +89,10 @@ def ablate_grid(
     Args:
         folder: everything that the ablation writes; held by the caller.
     """
-    for name, config in grid.runs.items():
-        progress.say(f"{VARIANTS}/{name}")
-        _distil(_run_of(config, grid, folder, device, progress, folder / VARIANTS / name))
-    rows = [
-        row
-        for variant in (Variant(REFERENCE, "recipe", (), ()), *grid.variants)
-        for row in _scored(grid, variant, folder, device, progress, command)
-    ]
+    lead = Run(grid.config, folder, device, progress, execution=grid.execution)
+    _make_sets(grid, lead)
+    comparisons = _compared(grid, lead)
+    rows = [row for variant, comparison in comparisons for row in _scored(grid, variant, comparison, command)]
     found = Ablation(
         rows=tuple(rows),
         dataset=open_split(grid.config.data, grid.split).name,
@@ -112,6 +111,19 @@ def ablate_grid(
     return found
 
 
+def share_grid(grid: Grid, folder: Path, device: torch.device, progress: Progress = SILENT) -> str:
+    """The share of this process of making the sets of an ablation, or of its students where all sets are finished.
+
+    Returns:
+        what it took part in: 'sets' or 'students'.
+    """
+    lead = Run(grid.config, folder, device, progress, execution=grid.execution)
+    if _make_sets(grid, lead):
+        return "sets"
+    _compared(grid, lead)
+    return "students"
+
+
 def _page(grid: Grid, found: Ablation) -> ReportContent:
     machine = ", ".join(f"{key} {value}" for key, value in found.hardware.items())
     return ReportContent(
@@ -128,43 +140,78 @@ def _page(grid: Grid, found: Ablation) -> ReportContent:
     )
 
 
-def _run_of(
-    config: RunConfig, grid: Grid, folder: Path, device: torch.device, progress: Progress, where: Path | None
-) -> Run:
+def _run_of(config: RunConfig, lead: Run, where: Path | None) -> Run:
     """A variant's run; `where` None for real sets, which write no folder of their own."""
-    shared = folder / SHARED / fingerprint(config, "fit")[:12]  # banks have names of their own
+    shared = lead.folder / SHARED / fingerprint(config, "fit")[:12]  # banks have names of their own
     if where is None:
-        return Run(config, folder, device, progress, shared, grid.execution)
-    return open_run(config, where, device, progress, shared, grid.execution)
+        return replace(lead, config=config, shared=shared)
+    return open_run(config, where, lead.device, lead.progress, shared, lead.execution)
 
 
-def _distil(run: Run) -> None:
-    whole = (run.folder / MANIFEST).exists()
-    if not whole or DistilledSet(run.folder).manifest["inputs"]["data_digest"] != run.data_digest:
-        distill_run(run)
+def _make_sets(grid: Grid, lead: Run) -> bool:
+    """Makes the sets that are not there; whether there were any.
+
+    Several workers have the batches of all variants as one list, so that none waits for the end of a variant. A process
+    with a share of the work leaves the sets unfinished: `join_run` finishes them.
+    """
+    runs = [_run_of(config, lead, lead.folder / VARIANTS / name) for name, config in grid.runs.items()]
+    missing = [run for run in runs if not _is_made(run)]
+    executor = executor_of(lead.execution, lead.folder, lead.device, workers=workers_for_models(lead))
+    if missing and (executor.shares or not executor.in_this_process):
+        # Of copies: what a run read of its data does not outlive the preparation.
+        make_items(lead, [begin_sets(one, *prepare_run(replace(one))) for one in missing], None)
+    if lead.execution.share is None:
+        for run in missing:
+            lead.progress.say(f"{VARIANTS}/{run.folder.name}")
+            distill_run(replace(run))
+    return bool(missing)
+
+
+def _is_made(run: Run) -> bool:
+    there = (run.folder / MANIFEST).exists()
+    return there and DistilledSet(run.folder).manifest["inputs"]["data_digest"] == run.data_digest
+
+
+def _compared(grid: Grid, lead: Run) -> list[tuple[Variant, tuple[Comparison, list[StudentRecord]]]]:
+    """Trains the students of all variants, as one list of pieces."""
+    variants = (Variant(REFERENCE, "recipe", (), ()), *grid.variants)
+    comparisons = [
+        (variant, begin_comparison(_scored_run(grid, variant, sets, lead), lead.folder))
+        for variant in variants
+        if (sets := grid.references if variant.axis == REFERENCE else variant.sets)
+    ]
+    jobs = {job.record: job for _, comparison in comparisons for job in comparison.jobs}
+    found: dict[Path, StudentRecord] = {}
+    for devices in sorted({job.num_devices for job in jobs.values()}):
+        some = [job for job in jobs.values() if job.num_devices == devices]
+        records = train_jobs(lead, some, grid.config.evaluate.workers)
+        found |= zip((job.record for job in some), records, strict=True)
+    return [
+        (variant, (comparison, [found[job.record] for job in comparison.jobs])) for variant, comparison in comparisons
+    ]
+
+
+def _scored_run(grid: Grid, variant: Variant, sets: tuple[str, ...], lead: Run) -> Run:
+    """The run of a variant whose students are those of `sets`, scored on the split of the grid."""
+    config = variant.config(grid.config)
+    where = lead.folder / VARIANTS / folder_name(config, grid.config) if variant.makes_a_set else None
+    update = {
+        "data": config.data.model_copy(update={"test": grid.split}),
+        "evaluate": config.evaluate.model_copy(update={"sets": sets}),
+    }
+    return replace(_run_of(config, lead, where), config=config.model_copy(update=update))
 
 
 def _scored(
-    grid: Grid, variant: Variant, folder: Path, device: torch.device, progress: Progress, command: str
+    grid: Grid, variant: Variant, compared: tuple[Comparison, list[StudentRecord]], command: str
 ) -> list[AblationRow]:
-    """The rows of one variant; students that another one has trained already are read."""
-    sets = grid.references if variant.axis == REFERENCE else variant.sets
-    if not sets:
-        return []
-    config = variant.config(grid.config)
-    where = folder / VARIANTS / folder_name(config, grid.config) if variant.makes_a_set else None
-    run = _run_of(config, grid, folder, device, progress, where)
-    scored = config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"test": grid.split}),
-            "evaluate": config.evaluate.model_copy(update={"sets": sets}),
-        }
-    )
-    results, _ = compare_sets(replace(run, config=scored), folder, command)
-    num_all = len(run.train_data.ids)
+    """The rows of one variant."""
+    comparison, records = compared
+    results, _ = comparison.results(records, command)
+    num_all = len(comparison.run.train_data.ids)
     rows = []
     for result in results.sets:
-        made = _made_set(run, result.name)
+        made = _made_set(comparison.run, result.name)
         rows.append(
             AblationRow(
                 axis=variant.axis,

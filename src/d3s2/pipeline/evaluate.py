@@ -1,6 +1,7 @@
 """Stage evaluate: students from scratch on every set, the same protocol for all, several seeds, one table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -10,8 +11,8 @@ from jaxtyping import Float32
 
 from d3s2.base.formats.files import write_text
 from d3s2.base.machine.runtime import commit, hardware, versions
-from d3s2.evaluation import Sets, results_of
-from d3s2.metrics import metric_named, rarest_classes
+from d3s2.evaluation import Sets, StudentJob, StudentRecord, results_of
+from d3s2.metrics import Metric, metric_named, rarest_classes
 from d3s2.pipeline.controls.best_real import choose_best_real
 from d3s2.pipeline.controls.draws import draw_folder, drawn, make_draws
 from d3s2.pipeline.controls.features import teacher_features
@@ -21,7 +22,7 @@ from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks, composed_ids
-from d3s2.pipeline.work.students import student_rows
+from d3s2.pipeline.work.students import jobs_of, rows_of, train_jobs
 from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
@@ -62,7 +63,54 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     Args:
         folder: that keeps students; those that are in it are not trained again, whichever run asked for them.
     """
-    config, census = run.config.evaluate, run.census
+    comparison = begin_comparison(run, folder)
+    return comparison.results(train_jobs(run, comparison.jobs, run.config.evaluate.workers), command)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The students of a run, and what their table says beside their scores.
+
+    Args:
+        folder: that keeps students.
+        choices: of real subsets.
+    """
+
+    run: Run
+    folder: Path
+    jobs: tuple[StudentJob, ...]
+    metrics: Mapping[str, Metric]
+    choices: tuple[RealChoice, ...]
+
+    def results(self, records: Sequence[StudentRecord], command: str) -> tuple[Results, list[StudentRow]]:
+        """The table, and a row a student."""
+        run, config, census = self.run, self.run.config.evaluate, self.run.census
+        tail = rarest_classes(census.images_per_class)
+        rows = rows_of(records, self.metrics, tail)
+        sets, comparisons = results_of(rows)
+        results = Results(
+            sets=sets,
+            metrics=tuple(MetricTitle(name, metric.title) for name, metric in self.metrics.items()),
+            class_names=census.class_names,
+            tail_classes=tail,
+            dataset=run.test_data.name,
+            times_scored=scored_split(run).times_scored(self.folder),
+            draws=config.draws,
+            scored_at=config.scored_at,
+            best_real=self.choices,
+            comparisons=comparisons,
+            hardware=hardware(),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            commit=commit(),
+            command=command,
+            versions=versions(),
+        )
+        return results, rows
+
+
+def begin_comparison(run: Run, folder: Path) -> Comparison:
+    """The students that a run is compared by; draws are made and real subsets chosen where it asks for them."""
+    config = run.config.evaluate
     choices: list[RealChoice] = []
 
     def best_real(sets: Sets, soft: bool) -> str:
@@ -72,28 +120,8 @@ def compare_sets(run: Run, folder: Path, command: str = "") -> tuple[Results, li
     if any(parse_name(name).is_made_here for name in config.sets):
         make_draws(run)
     metrics = {name: metric_named(name) for name in config.metrics}  # one of the user's is imported before any training
-    test = scored_split(run)
-    tail, judge = rarest_classes(census.images_per_class), run.models / JUDGE
-    rows = student_rows(run, sets_of(run, best_real), config, metrics, tail, folder=folder, judge=judge)
-    sets, comparisons = results_of(rows)
-    results = Results(
-        sets=sets,
-        metrics=tuple(MetricTitle(name, metric.title) for name, metric in metrics.items()),
-        class_names=census.class_names,
-        tail_classes=tail,
-        dataset=run.test_data.name,
-        times_scored=test.times_scored(folder),
-        draws=config.draws,
-        scored_at=config.scored_at,
-        best_real=tuple(choices),
-        comparisons=comparisons,
-        hardware=hardware(),
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=commit(),
-        command=command,
-        versions=versions(),
-    )
-    return results, rows
+    jobs = jobs_of(run, sets_of(run, best_real), config, folder=folder, judge=run.models / JUDGE)
+    return Comparison(run, folder, tuple(jobs), metrics, tuple(choices))
 
 
 def sets_of(run: Run, best_real: Callable[[Sets, bool], str] | None = None) -> Sets:

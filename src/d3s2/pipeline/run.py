@@ -25,13 +25,14 @@ from d3s2.execution import Execution, Outcome, Result, executor_of, log_path, lo
 from d3s2.generator import unloaded
 from d3s2.pipeline.config import RunConfig
 from d3s2.pipeline.fingerprint import content_of
-from d3s2.pipeline.work.census import counting_by
+from d3s2.pipeline.work.census import count_share, counting_by
 from d3s2.set_names import GUIDED
 
 RUN_FILE = "run.json"
 UNGUIDED_FOLDER = "unguided"  # of the set without guidance, inside the run
 RESTORE = "restore it from a copy, or choose another --out"
 CENSUS = "census"
+CPU = torch.device("cpu")
 MANY_MASKS = 5000  # starting workers takes longer than counting fewer masks in this one
 
 
@@ -147,13 +148,17 @@ class Run:
 
     def _counted(self, data: SegmentationDataset, folder: str, skip_bad: bool) -> MaskCensus:
         cache = self.base / folder
-        # Starting workers takes longer than counting fewer masks here; and of those who share, one counts for all.
+        tell = partial(self.logged, "census")
+        # Starting workers takes longer than counting fewer masks here; and of those who share, one merges for all.
         where = replace(self.execution, share=None) if len(data.ids) >= MANY_MASKS else Execution(workers=1)
-        executor = executor_of(where, self.base, torch.device("cpu"))
-        count = counting_by(executor, partial(self.logged, "census"))
+        count = counting_by(executor_of(where, self.base, CPU), tell)
         sharing = self.execution.share is not None or self.shared is not None
         # What is counted already many may read at once.
-        with nullcontext() if sharing and is_counted(data, cache) else self.alone(folder):
+        if sharing and is_counted(data, cache):
+            return take_census(data, cache, skip_bad=skip_bad, progress=self.progress)
+        if self.execution.share is not None:
+            count_share(executor_of(self.execution, self.base, CPU), data, cache, tell)
+        with self.alone(folder):
             return take_census(data, cache, count=count, skip_bad=skip_bad, progress=self.progress)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from d3s2.base.errors import UsageError
+from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import read_record
 from d3s2.data.census import MaskCensus
@@ -118,4 +118,9 @@ def num_masks_of(run: Run, num_all: int) -> int:
 
 def read_selection(folder: Path) -> Selection:
     """The choice that `select` kept."""
-    return read_record(folder / SELECTION, Selection, "delete it and run the same call again")
+    path, advice = folder / SELECTION, "delete it and run the same call again"
+    selection = read_record(path, Selection, advice)
+    forced = selection.settings.get("force", [])
+    if not (isinstance(forced, list) and all(isinstance(item_id, str) for item_id in forced)):
+        raise StoreError(f"{path}: key 'settings.force' is no list of masks; {advice}.")
+    return selection

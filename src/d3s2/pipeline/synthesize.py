@@ -5,7 +5,8 @@ that is incomplete is sampled again as it was, so that a resumed run ends with t
 depend on what is sampled together (`synthesis.guided`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,39 +27,81 @@ from d3s2.synthesis import Trace
 from d3s2.teacher import FeatureBank
 
 
+@dataclass(frozen=True)
+class Begun:
+    """The sets of a run that are about to be made.
+
+    Args:
+        batches: those that are incomplete; with a share of the work, all.
+        missing: sources of the items that each of them still has to make, by its number.
+    """
+
+    run: Run
+    plans: tuple[SetPlan, ...]
+    num_masks: int
+    batches: tuple[Batch, ...]
+    missing: Mapping[int, list[str]]
+
+    def finish(self) -> None:
+        """Finishes the sets, whose items are there, and copies them to where they are published."""
+        for plan in self.plans:
+            writer, destination = plan.writer(), published(self.run, plan.folder)
+            if not writer.finished:
+                writer.finish(with_cost(self.run.folder, plan.kind, plan.provenance))
+            if destination is not None:
+                destination.put_set(plan.folder)
+
+
 def synthesize(run: Run, selection: Selection, models: Models) -> None:
     """Makes the distilled set in the run's folder, and beside it the one without guidance where it is asked for.
 
     A process with a share of the work leaves the sets unfinished: `join_run` finishes them.
     """
+    begun = begin_sets(run, selection, models)
+    make_items(run, [begun], models)
+    if run.execution.share is None:
+        begun.finish()
+
+
+def begin_sets(run: Run, selection: Selection, models: Models) -> Begun:
+    """Begins the sets of a run, or resumes those that are there."""
     plans = _plans(run, selection, models)
-    destinations = [published(run, plan.folder) for plan in plans]  # an address that means nothing is refused now
+    for plan in plans:
+        published(run, plan.folder)  # an address that means nothing is refused now
     with run.alone("begin the set"):
         # The guided set first: where it is of another call, its folder is the one that the call named.
         writers = [plan.begun() for plan in plans[::-1]][::-1]
     batches, missing = _batches(run, selection, writers)
-    executor = executor_of(run.execution, run.folder, run.device, workers=workers_for_models(run))
-    work = synthesis_work(run, models if executor.in_this_process else None, plans)
-    ids, finished = selection.ids, len(selection.ids) - sum(map(len, missing.values()))
-    with run.progress.task("synthesize", len(ids), done=finished) as task:
-        for outcome in run.logged(work.step, executor.run(work, batches)):
-            task.advance(len(missing[outcome.piece]))
-    if run.execution.share is None:
-        for plan, writer, destination in zip(plans, writers, destinations, strict=True):
-            if not writer.finished:
-                writer.finish(with_cost(run.folder, plan.kind, plan.provenance))
-            if destination is not None:
-                destination.put_set(plan.folder)
+    return Begun(run, plans, len(selection.ids), tuple(batches), missing)
 
 
-def _batches(
-    run: Run, selection: Selection, writers: Sequence[SetWriter]
-) -> tuple[list[Piece[Batch]], dict[str, list[str]]]:
+def make_items(lead: Run, begun: Sequence[Begun], models: Models | None) -> None:
+    """Makes the items of one run or of several, whose batches are one list of pieces.
+
+    Args:
+        lead: whose executor does the pieces, and whose log names them.
+        models: of all, where they are loaded already.
+    """
+    executor = executor_of(lead.execution, lead.folder, lead.device, workers=workers_for_models(lead))
+    work = synthesis_work([(one.run, one.plans) for one in begun], models, here=executor.in_this_process)
+    pieces, missing = [], {}
+    for cell, one in enumerate(begun):
+        name = f"{one.run.folder.name}-" if len(begun) > 1 else ""
+        for batch in one.batches:
+            pieces.append(Piece(f"{name}{batch.number:06d}", replace(batch, cell=cell)))
+            missing[pieces[-1].id] = len(one.missing[batch.number])
+    num_masks = sum(one.num_masks for one in begun)
+    with lead.progress.task("synthesize", num_masks, done=num_masks - sum(missing.values())) as task:
+        for outcome in lead.logged(work.step, executor.run(work, pieces)):
+            task.advance(missing[outcome.piece])
+
+
+def _batches(run: Run, selection: Selection, writers: Sequence[SetWriter]) -> tuple[list[Batch], dict[int, list[str]]]:
     """The batches that are incomplete, and the sources of the items that each still has to make."""
     ids, size = selection.ids, run.config.synthesize.batch
     # Of a share nobody reads what all others have made: a record says that its item was whole, and `join` looks.
     done = [None if run.execution.share else frozenset(writer.done()) for writer in writers]
-    pieces, missing = [], {}
+    batches, missing = [], {}
     for number, start in enumerate(range(0, len(ids), size)):
         batch = ids[start : start + size]
         lacking = [
@@ -66,13 +109,13 @@ def _batches(
             for writer, have in zip(writers, done, strict=True)
         ]
         if any(lacking) or run.execution.share is not None:  # every process counts its share of the same pieces
-            pieces.append(Piece(f"{number:06d}", Batch(number, batch, tuple(lacking))))
-            missing[pieces[-1].id] = [one for one in batch if any(one in each for each in lacking)]
-    if pieces and not run.execution.share:
+            batches.append(Batch(number, batch, tuple(lacking)))
+            missing[number] = [one for one in batch if any(one in each for each in lacking)]
+    if batches and not run.execution.share:
         for writer, have in zip(writers, done, strict=True):
             if writer.finished and have is not None and len(have) < len(ids):
                 writer.reopen()  # before workers write, which would each do so
-    return pieces, missing
+    return batches, missing
 
 
 def _has(writer: SetWriter, done: frozenset[str] | None, item_id: str) -> bool:

@@ -77,7 +77,7 @@ class Examination:
         return "\n".join(lines)
 
 
-def examine(dataset: str | None = None, root: Path | None = None, progress: Progress = SILENT) -> Examination:
+def examine(dataset: str | None = None, root: Path | str | None = None, progress: Progress = SILENT) -> Examination:
     """Examines the machine, and one data set where it is named; downloads nothing."""
     format_ = autocast_dtype(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return Examination(

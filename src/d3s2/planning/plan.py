@@ -14,6 +14,7 @@ import torch
 from d3s2.base.machine.cores import num_cores
 from d3s2.base.machine.runtime import num_threads
 from d3s2.data import open_split, published_split
+from d3s2.data.files import is_folder, place_of
 from d3s2.evaluation import THREADS, ArchitectureSettings, EvaluateSettings, parse_set
 from d3s2.execution import workers_for
 from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
@@ -148,7 +149,7 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
 def _sizes(config: RunConfig) -> _Sizes:
     data = config.data
     train, test = (published_split(data.dataset, split) for split in (data.train, data.test))
-    if train is None or test is None or (data.root is not None and data.root.is_dir()):
+    if train is None or test is None or (data.root is not None and is_folder(place_of(data.root))):
         train_data, test_data = (open_split(data, split) for split in (data.train, data.test))
         return _Sizes(len(train_data.ids), len(test_data.ids), train_data.space.num_classes)
     why = "data.root is not set" if data.root is None else f"there is no folder {data.root}"

@@ -1,18 +1,42 @@
 """join: finishes a distilled set whose items several processes made, from what lies in its folder."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import read_json, write_json
+from d3s2.base.formats.records import RECORD, record_from
 from d3s2.data import LabelSpace
 from d3s2.store.items import MANIFEST, UNFINISHED
-from d3s2.store.manifest import space_of
+from d3s2.store.manifest import LabelSpaceRecord, space_of
 from d3s2.store.writer import SetWriter
 
 PROVENANCE_FILE = "provenance.json"
 MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class KeptRecord:
+    """What lies beside the items of a set that is not finished yet."""
+
+    __pydantic_config__ = RECORD
+
+    manifest: dict[str, Any]
+    label_space: LabelSpaceRecord
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """Which call began a set, as `SetWriter` writes it."""
+
+    __pydantic_config__ = RECORD
+
+    digest: str
+    plan: dict[str, str]
+    format: str
+    format_version: int
 
 
 def keep_provenance(folder: Path, provenance: Mapping[str, Any], space: LabelSpace) -> None:
@@ -53,5 +77,7 @@ def _begun(folder: Path) -> tuple[SetWriter, dict[str, Any]]:
     if not (where / PROVENANCE_FILE).exists() or not (where / "plan.json").exists():
         state = "is finished already" if (folder / MANIFEST).exists() else "holds no set that was begun"
         raise StoreError(f"{folder}: {state}; give the --out of the calls that share it.")
-    kept, plan = read_json(where / PROVENANCE_FILE), read_json(where / "plan.json")
-    return SetWriter(folder, plan["digest"], space_of(kept, where), plan["plan"]), kept["manifest"]
+    kept = record_from(read_json(where / PROVENANCE_FILE), KeptRecord, str(where / PROVENANCE_FILE))
+    plan = record_from(read_json(where / "plan.json"), PlanRecord, str(where / "plan.json"))
+    space = space_of({"label_space": kept.label_space.model_dump()}, where)
+    return SetWriter(folder, plan.digest, space, plan.plan), kept.manifest

@@ -3,12 +3,16 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d3s2.base.errors import DataError
+from d3s2.data.dataset import Entry, FileDataset, ResizedDataset, read_pair
+from d3s2.data.joined import JoinedDataset
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import READ_AHEAD, FilePairs, Pairs, PairSource, in_order, load_pairs, open_pairs
@@ -99,3 +103,12 @@ def test_what_is_within_the_limit_is_held_in_memory() -> None:
 def test_consecutive_draws_hold_every_position_once() -> None:
     assert in_order(7, 3) == [range(3), range(3, 6), range(6, 7)]
     assert in_order(0, 3) == []
+
+
+def test_sizes_of_a_pair_are_compared_where_sets_are_joined(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "m.png")
+    member = FileDataset("mine/train", LabelSpace("one", ("a",)), (Entry("a", tmp_path / "a.png", tmp_path / "m.png"),))
+    joined = JoinedDataset(((ResizedDataset(member, (4, 6)), ("a",)),))
+    with pytest.raises(DataError, match="mine/train: 'a' has an image of 4 x 6 px and a mask of 4 x 5 px"):
+        read_pair(joined, "0/a")

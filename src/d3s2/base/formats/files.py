@@ -171,13 +171,17 @@ def regular_size(path: Path, what: str, max_bytes: int, error: type[D3S2Error] =
 
 def read_text(path: Path, what: str, max_bytes: int = MAX_TEXT_BYTES, error: type[D3S2Error] = StoreError) -> str:
     """The text of a regular UTF-8 file of at most `max_bytes`, without its byte order mark; see `read_bytes`."""
-    content = read_bytes(path, what, max_bytes, error)
+    return decoded_text(read_bytes(path, what, max_bytes, error), str(path), what, error)
+
+
+def decoded_text(content: bytes, where: str, what: str, error: type[D3S2Error]) -> str:
+    """The text in the bytes of a UTF-8 file, without its byte order mark; raises `error` beginning with `where`."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         raise error(
-            f"{path}: line {line} is not UTF-8 (byte {content[problem.start]:#04x} at {problem.start}), "
+            f"{where}: line {line} is not UTF-8 (byte {content[problem.start]:#04x} at {problem.start}), "
             f"expected {what} in UTF-8; save it in that encoding."
         ) from None
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -53,6 +53,11 @@ def shared(folder: Path, share: str) -> Iterator[None]:
         own.enter_context(_held(folder, folder / LOCKS / f"share-{share}.lock", timeout_s=0.0))
     with own:
         yield
+
+
+def taken(folder: Path, share: str | None) -> AbstractContextManager[None]:
+    """Holds a share of `folder` where one is named, else the whole: `shared` or `locked`."""
+    return locked(folder) if share is None else shared(folder, share)
 
 
 @contextmanager

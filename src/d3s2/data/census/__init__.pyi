@@ -1,3 +1,6 @@
+from .chunks import Chunk as Chunk
+from .chunks import chunks_to_count as chunks_to_count
+from .chunks import keep_counts as keep_counts
 from .counts import MaskCensus as MaskCensus
 from .counts import MaskCount as MaskCount
 from .take import Counted as Counted

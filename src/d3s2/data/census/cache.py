@@ -69,8 +69,12 @@ class CensusCache:
 
     def write_part(self, rows: Sequence[tuple[str, str, MaskCount]]) -> None:
         """Keeps the counts of some masks: id, stamp, count."""
-        number = max((int(path.stem.removeprefix("part-")) + 1 for path in self.folder.glob(PART_PATTERN)), default=0)
-        self.write(self.folder / f"part-{number:06d}.parquet", _table(rows))
+        number = max((int(path.stem.split("-")[1]) + 1 for path in self.folder.glob(PART_PATTERN)), default=0)
+        self.write_rows(self.folder / f"part-{number:06d}.parquet", rows)
+
+    def write_rows(self, path: Path, rows: Sequence[tuple[str, str, MaskCount]]) -> None:
+        """The same in a file of this name."""
+        self.write(path, _table(rows))
 
 
 def _count_problem(table: pa.Table, num_classes: int) -> str | None:

@@ -45,7 +45,7 @@ def take_census(
         StoreError: the cache cannot be read or written.
     """
     kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
-    stamps, bad = _stamps(dataset)
+    stamps, bad = stamps_of(dataset)
     missing = uncounted(kept, stamps)
 
     with progress.task(f"census of {dataset.name}", len(dataset.ids), done=len(stamps) - len(missing)) as task:
@@ -65,11 +65,11 @@ def is_counted(dataset: SegmentationDataset, cache: Path) -> bool:
     kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
     if [path.name for path in kept.paths()] != [CENSUS_FILE]:
         return False
-    stamps, bad = _stamps(dataset)
+    stamps, bad = stamps_of(dataset)
     return not bad and not uncounted(kept, stamps)
 
 
-def _stamps(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:
+def stamps_of(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:
     """Stamp of each mask that is there, and a sentence for each that is not."""
     stamps, bad = {}, {}
     for item_id in dataset.ids:

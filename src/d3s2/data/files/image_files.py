@@ -7,7 +7,6 @@ since a decoder may give other pixels of damaged data without a word; pictures b
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from d3s2.base.errors import DataError
-from d3s2.base.formats.files import read_bytes
 from d3s2.data.files import matlab
+from d3s2.data.files.places import FilePath, content_of
 from d3s2.data.files.png import SIGNATURE, bomb, checked_png, require_whole_stream
 
 png_decode: Callable[[bytes], NDArray[np.uint8]] | None = None
@@ -33,12 +32,12 @@ JPEG_QUALITY = 90
 """At which sizes of sets are told as JPEG."""
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(path: FilePath) -> UInt8[np.ndarray, "h w 3"]:
     """An RGB image; raises DataError naming the file."""
     return decode_image(_content(path, "an image"), str(path))
 
 
-def read_mask(path: Path) -> NDArray[np.uint16]:
+def read_mask(path: FilePath) -> NDArray[np.uint16]:
     """The raw values (0..65535) of an index mask, a picture or MATLAB's; raises DataError for a colour image."""
     content = _content(path, "a mask")
     if path.suffix.lower() == ".mat":
@@ -46,14 +45,14 @@ def read_mask(path: Path) -> NDArray[np.uint16]:
     return decode_mask(content, str(path))
 
 
-def read_colour_mask(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+def read_colour_mask(path: FilePath) -> UInt8[np.ndarray, "h w 3"]:
     """A colour-coded mask; raises DataError naming the file."""
     where = str(path)
     with _opened(_content(path, "a mask"), where, labels=True) as picture, _decoding(where):
         return _rgb(picture)
 
 
-def read_8bit_mask(path: Path) -> Image.Image | None:
+def read_8bit_mask(path: FilePath) -> Image.Image | None:
     """An index mask as the picture that was decoded, without a copy; None where values do not have 8 bits."""
     if path.suffix.lower() == ".mat":
         return None
@@ -101,8 +100,8 @@ def jpeg_bytes(image: UInt8[np.ndarray, "h w 3"], quality: int = JPEG_QUALITY) -
     return buffer.getvalue()
 
 
-def _content(path: Path, what: str) -> bytes:
-    return read_bytes(path, what, error=DataError)
+def _content(path: FilePath, what: str) -> bytes:
+    return content_of(path, what)
 
 
 def _is_plain_grey(content: bytes, where: str) -> bool:

@@ -1,16 +1,15 @@
 """Text files with one entry a line, list files and class lists, and the signs that no entry may hold."""
 
 import unicodedata
-from pathlib import Path
 
 from d3s2.base.errors import D3S2Error
-from d3s2.base.formats.files import read_text
+from d3s2.data.files.places import FilePath, text_of
 
 STRAY = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of the signs that no name may hold."""
 
 
-def filled_lines(path: Path, what: str, error: type[D3S2Error]) -> list[tuple[int, str]]:
+def filled_lines(path: FilePath, what: str, error: type[D3S2Error]) -> list[tuple[int, str]]:
     """Number (from 1) and text of each line that is not blank, without the space around it.
 
     Lines end as on any system, and nowhere else: a name that holds another sign which is sometimes taken for the end of
@@ -21,7 +20,7 @@ def filled_lines(path: Path, what: str, error: type[D3S2Error]) -> list[tuple[in
         what: what it is, for messages.
         error: raised where it cannot be read.
     """
-    lines = read_text(path, what, error=error).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = text_of(path, what, error).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 

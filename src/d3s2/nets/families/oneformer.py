@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer, OneFormerForUniversalSegmentation
 from transformers.utils import CONFIG_NAME
 
 from d3s2.base.errors import ModelError
-from d3s2.base.formats.files import read_json
+from d3s2.base.formats.records import read_object
 from d3s2.hub import loading_safely
 from d3s2.nets.families.family import Family, Layer
 from d3s2.nets.families.mask import BACKBONE_LAYERS, DECODER, ENCODER, maskformer_scores
@@ -31,7 +31,7 @@ def task_inputs(folder: Path) -> Mapping[str, Tensor]:
     Raises:
         ModelError: the tokenizer's files are missing or damaged.
     """
-    config = read_json(folder / CONFIG_NAME)
+    config = read_object(folder / CONFIG_NAME, WHOLE, ModelError)
     tokens = config.get(TASK_TOKENS)
     if tokens is None:
         if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_FILES):
@@ -41,6 +41,8 @@ def task_inputs(folder: Path) -> Mapping[str, Tensor]:
             length = config.get("task_seq_len", 77)
             found = tokenizer(TASK, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
             tokens = (found["input_ids"] * found["attention_mask"])[0].tolist()
+    if not (isinstance(tokens, list) and tokens and all(type(one) is int and one >= 0 for one in tokens)):
+        raise ModelError(f"{folder / CONFIG_NAME}: key '{TASK_TOKENS}' is no list of tokens; {WHOLE}.")
     return {"task_inputs": torch.tensor(tokens)}
 
 

@@ -10,7 +10,7 @@ from d3s2.evaluation import Sets
 from d3s2.metrics import MIOU, metric_named, rarest_classes
 from d3s2.pipeline.controls.validation import on_validation
 from d3s2.pipeline.run import Run
-from d3s2.pipeline.work.students import student_rows
+from d3s2.pipeline.work.students import jobs_of, rows_of, train_jobs
 from d3s2.results.controls import RealChoice
 from d3s2.set_names import SOFT_END
 
@@ -42,7 +42,8 @@ def choose_best_real(run: Run, sets: Sets, folder: Path, *, soft: bool) -> RealC
     run.progress.say(f"best-real: {len(how.candidates)} ways to choose real pairs, scored on {held.test_data.name}")
     metrics, tail = {MIOU: metric_named(MIOU)}, rarest_classes(run.census.images_per_class)
     scores: dict[str, list[float]] = {name: [] for name in how.candidates}
-    for row in student_rows(held, sets, asked, metrics, tail, folder=folder, judge=run.models):
+    jobs = jobs_of(held, sets, asked, folder=folder, judge=run.models)
+    for row in rows_of(train_jobs(held, jobs, asked.workers), metrics, tail):
         miou = row.scores[MIOU]
         if miou is not None:
             scores[row.set_name.removesuffix(end)].append(miou)

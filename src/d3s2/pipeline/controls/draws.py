@@ -7,10 +7,10 @@ others lie in `draws/<d>` of its folder.
 from dataclasses import replace
 from pathlib import Path
 
-from d3s2.pipeline.fitting.fit import Models, fit_models
+from d3s2.pipeline.fitting.fit import fit_models
 from d3s2.pipeline.run import Run, set_folder
 from d3s2.pipeline.select import select_run
-from d3s2.pipeline.synthesize import synthesize
+from d3s2.pipeline.synthesize import begin_sets, make_items
 from d3s2.set_names import GUIDED, HERE
 from d3s2.store import MANIFEST
 
@@ -32,12 +32,15 @@ def draw_folder(run: Run, name: str, draw: int) -> Path:
 
 def make_draws(run: Run) -> None:
     """Makes the sets of all draws but the first, which is there, resuming from what exists."""
-    models: Models | None = None
-    for draw in range(1, run.config.evaluate.draws):
-        one = drawn(run, draw)
-        if not _is_there(one):
-            models = models or fit_models(run)
-            synthesize(one, select_run(one), models)
+    missing = [one for draw in range(1, run.config.evaluate.draws) if not _is_there(one := drawn(run, draw))]
+    if not missing:
+        return
+    models = fit_models(run)
+    begun = [begin_sets(one, select_run(one), models) for one in missing]
+    make_items(run, begun, models)
+    with run.alone("finish the draws"):  # with a share too: students of the draws come next
+        for made in begun:
+            made.finish()
 
 
 def _is_there(run: Run) -> bool:

@@ -1,5 +1,7 @@
 """The training images in the teacher's eyes: one vector each, for selections that go by features."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -8,7 +10,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.fingerprint import digest_of
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
-from d3s2.base.formats.tensors import read_tensors, tensors_bytes
+from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
 from d3s2.base.machine.determinism import reproducible
 from d3s2.base.pixels import to_unit
 from d3s2.data import in_order, open_pairs
@@ -41,5 +43,16 @@ def teacher_features(run: Run) -> Float32[np.ndarray, "n d"]:
         table = torch.cat(rows).double()
         scaled = (table - table.mean(dim=0)) / table.std(dim=0, correction=0).clamp(min=1e-6)
         write_bytes(path, tensors_bytes({FEATURES: scaled.float()}, {"digest": digest}))
+    return read_features(path, len(ids))
+
+
+def read_features(path: Path, num_images: int) -> Float32[np.ndarray, "n d"]:
+    """The vectors that `teacher_features` keeps; raises ModelError where the file is damaged."""
     tensors, _ = read_tensors(path, "features of real images", MAKE_AGAIN, ModelError)
-    return tensors[FEATURES].numpy()
+    try:
+        table = require(tensors, FEATURES, torch.float32, 2)
+        if len(table) != num_images or not table.isfinite().all():
+            raise ValueError(f"'{FEATURES}' is not a finite vector for each of {num_images:,} images")
+    except ValueError as problem:
+        raise ModelError(f"{path}: holds damaged features of real images ({problem}); {MAKE_AGAIN}.") from None
+    return table.numpy()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,34 +58,58 @@ class Batch:
         number: of the batch in the plan.
         sources: ids of its masks.
         missing: for each set, those whose items have to be written.
+        cell: position of its run among those whose items are made together.
     """
 
     number: int
     sources: tuple[str, ...]
     missing: tuple[tuple[str, ...], ...]
+    cell: int = 0
 
 
-def synthesis_work(run: Run, models: Models | None, plans: Sequence[SetPlan]) -> Work[Batch, None]:
-    """What is done with each batch; `models` are those of this process, where it does pieces itself."""
-    writers = [plan.writer() for plan in plans]
+Cell = tuple[Run, tuple[SetPlan, ...]]
+"""A run and the sets that it makes; the variants of an ablation are several."""
+
+
+def synthesis_work(cells: Sequence[Cell], models: Models | None, *, here: bool) -> Work[Batch, None]:
+    """What is done with each batch.
+
+    Args:
+        models: of all cells, where they are loaded already.
+        here: this process does pieces itself.
+    """
+    writers = [[plan.writer() for plan in plans] for _, plans in cells]
 
     def is_done(batch: Batch) -> bool:
-        return all(writer.has(item_id_for(source_id)) for writer in writers for source_id in batch.sources)
+        item_ids = [item_id_for(source_id) for source_id in batch.sources]
+        return all(writer.has(item_id) for writer in writers[batch.cell] for item_id in item_ids)
 
     return Work(
         "synthesize",
         _begin,
-        (worker_run(run), tuple(plans)),
-        needs_of(run.device),
+        tuple((worker_run(run), plans) for run, plans in cells),
+        needs_of(cells[0][0].device),
         advice="lower synthesize.batch or --workers",
-        here=None if models is None else partial(_make, run, models, writers),
+        here=_task_of(cells, models) if here else None,
         is_done=is_done,
     )
 
 
-def _begin(setup: tuple[Run, tuple[SetPlan, ...]]) -> Task[Batch, None]:
-    run, plans = setup
-    return partial(_make, run, fit_models(run), [plan.writer() for plan in plans])
+def _begin(cells: Sequence[Cell]) -> Task[Batch, None]:
+    return _task_of(cells, None)
+
+
+def _task_of(cells: Sequence[Cell], models: Models | None) -> Task[Batch, None]:
+    opened: dict[int, tuple[Models, list[SetWriter]]] = {}
+
+    def make(batch: Batch) -> None:
+        run, plans = cells[batch.cell]
+        if batch.cell not in opened:
+            opened.clear()  # one cell after the other: a worker holds the models of one
+            opened[batch.cell] = models or fit_models(run), [plan.writer() for plan in plans]
+        _make(run, *opened[batch.cell], batch)
+
+    return make
 
 
 def _make(run: Run, models: Models, writers: Sequence[SetWriter], batch: Batch) -> None:

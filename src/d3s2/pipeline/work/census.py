@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from d3s2.data import SegmentationDataset
-from d3s2.data.census import Counted, Counter, MaskCount, count_items
+from d3s2.data.census import Chunk, Counted, Counter, MaskCount, chunks_to_count, count_items, keep_counts
 from d3s2.execution import Executor, Outcome, Piece, Task, Work
 
 Counts = list[MaskCount | str]
-Tell = Callable[[Iterator[Outcome[Counts]]], Iterator[Outcome[Counts]]]
+Tell = Callable[[Iterator[Outcome[Any]]], Iterator[Outcome[Any]]]
 
 
 def counting_by(executor: Executor, tell: Tell = iter) -> Counter:
@@ -22,6 +24,26 @@ def counting_by(executor: Executor, tell: Tell = iter) -> Counter:
             yield pieces[int(outcome.piece)].content, outcome.result
 
     return count
+
+
+def count_share(executor: Executor, dataset: SegmentationDataset, cache: Path, tell: Tell = iter) -> None:
+    """Counts masks beside other processes, each some chunks, until all are counted; `take_census` merges them.
+
+    Args:
+        executor: of a share of the work.
+        cache: folder of the counts.
+        tell: as for `counting_by`.
+    """
+    chunks = chunks_to_count(dataset, cache)
+    if len(chunks) > 1:
+        pieces = [Piece(f"{cache.name}-{chunk.number:06d}", chunk) for chunk in chunks]
+        work = Work[Chunk, None]("census", _begin_share, dataset, is_done=lambda chunk: chunk.is_done)
+        for _ in tell(executor.run(work, pieces)):
+            pass
+
+
+def _begin_share(dataset: SegmentationDataset) -> Task[Chunk, None]:
+    return partial(keep_counts, dataset)
 
 
 def _begin(dataset: SegmentationDataset) -> Task[Sequence[str], Counts]:

@@ -4,8 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from d3s2.base.errors import StoreError
+from d3s2.pipeline.ablate import VARIANTS
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.evaluate import compare_sets
+from d3s2.pipeline.judge import read_for_judges
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection
 from d3s2.pipeline.synthesize import with_cost
@@ -14,7 +16,7 @@ from d3s2.store import MANIFEST, Destination, item_id_for, join_set
 
 
 def do_share(run: Run, parts: tuple[str, ...]) -> None:
-    """The share of this process of making a set, or of the students where the set is finished.
+    """The share of this process of making a set, or of students and judges where the set is finished.
 
     Raises:
         StoreError: students are asked for, and the set is not finished.
@@ -28,10 +30,11 @@ def do_share(run: Run, parts: tuple[str, ...]) -> None:
             "with `d3s2 join`."
         )
     compare_sets(run, run.folder)
+    read_for_judges(run)
 
 
 def join_run(folder: Path, publish: str | None = None) -> int:
-    """Finishes the sets of a run; returns the number of items in all of them.
+    """Finishes the sets of a run, or of every variant of an ablation; returns the number of items in all of them.
 
     Args:
         publish: where they are copied to.
@@ -39,6 +42,9 @@ def join_run(folder: Path, publish: str | None = None) -> int:
     Raises:
         StoreError: the folder holds no run, or items are missing or damaged.
     """
+    if (folder / VARIANTS).is_dir():
+        variants = sorted(path for path in (folder / VARIANTS).iterdir() if path.is_dir())
+        return sum(join_run(one, publish and f"{publish.rstrip('/')}/{VARIANTS}/{one.name}") for one in variants)
     config = read_config(folder)
     item_ids = [item_id_for(source_id) for source_id in read_selection(folder).ids]
     kinds = (UNGUIDED, GUIDED) if config.synthesize.unguided_too else (GUIDED,)

@@ -1,0 +1,10 @@
+from .facts import INDEPENDENT as INDEPENDENT
+from .facts import TEACHER as TEACHER
+from .facts import load_facts as load_facts
+from .facts import merged_facts as merged_facts
+from .facts import read_facts as read_facts
+from .facts import save_facts as save_facts
+from .judging import ALL_REAL as ALL_REAL
+from .judging import judge_sets as judge_sets
+from .judging import judged_images as judged_images
+from .judging import judgements_depend_on as judgements_depend_on
