@@ -86,6 +86,7 @@ def ablate_grid(
     Args:
         folder: everything that the ablation writes; held by the caller.
     """
+    scored_on = open_split(grid.config.data, grid.split).name  # before any work: the split may be none
     for name, config in grid.runs.items():
         progress.say(f"{VARIANTS}/{name}")
         _distil(_run_of(config, grid, folder, device, progress, folder / VARIANTS / name))
@@ -96,7 +97,7 @@ def ablate_grid(
     ]
     found = Ablation(
         rows=tuple(rows),
-        dataset=open_split(grid.config.data, grid.split).name,
+        dataset=scored_on,
         config=grid.config.model_dump(mode="json"),
         hardware=hardware(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
