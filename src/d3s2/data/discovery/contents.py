@@ -125,6 +125,36 @@ def palette_beside(root: Path, colours: Iterable[Colour]) -> tuple[str, tuple[st
     return None
 
 
+def named_beside(root: Path, contents: Contents) -> tuple[str, tuple[str, ...]] | None:
+    """A table of names, below the root, and its name of each value or colour that the masks hold.
+
+    Source: docs.cvat.ai, `labelmap.txt` (name:r,g,b:parts:actions); Roboflow's `_classes.csv` (value, name).
+    """
+    keys = [*contents.colours] if contents.encoding == "colour" else class_values(contents)
+    for name, read in {"labelmap.txt": _names_of_colours, "_classes.csv": _names_of_values}.items():
+        for path in (root / name, *sorted(root.glob(f"*/{name}"))):
+            if path.is_file():
+                table = dict(read(line) for _, line in filled_lines(path, "names of classes", DataError))
+                names = tuple(table.get(key) or "" for key in keys)
+                if all(names) and len(set(names)) == len(names):
+                    return path.relative_to(root).as_posix(), names
+    return None
+
+
+def _names_of_colours(line: str) -> tuple[Colour | int | None, str]:
+    name, _, rest = line.partition(":")
+    parts = rest.partition(":")[0].split(",")
+    if line.startswith("#") or len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        return None, ""
+    red, green, blue = (int(part) for part in parts)
+    return (red, green, blue), name.strip()
+
+
+def _names_of_values(line: str) -> tuple[Colour | int | None, str]:
+    value, _, name = line.partition(",")
+    return (int(value), name.strip()) if value.strip().isdecimal() else (None, "")
+
+
 def made_up_names(contents: Contents) -> tuple[str, ...]:
     """A name for each class that nothing names."""
     if contents.encoding == "index":
