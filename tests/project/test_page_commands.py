@@ -23,7 +23,7 @@ OWN_DATA = (*(word for word in TINY if not word.startswith(("data.", "select."))
 
 TINY_WORDS: dict[str, tuple[str, ...]] = {
     r"evaluate mine/run\.yaml --out": OWN_DATA,
-    r"(distill|evaluate) ccp data\.dataset=mine\.yaml .*--out runs/mine": (*OWN_DATA, "select.ratio=0.3"),
+    r"(distill|evaluate) ccp data\.dataset=plants\.yaml .*--out runs/plants": (*OWN_DATA, "select.ratio=0.3"),
     r"select scenes --out runs/demo": TINY,
     r"evaluate scenes 'evaluate\.metrics=": (*TINY, *SMALL),
 }
@@ -86,7 +86,7 @@ def at_home(tmp_path: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         for file in (pairs / "images").iterdir():
             shutil.copy(file, tmp_path / split / "images" / file.name)
             shutil.copy(pairs / "masks" / f"{file.stem}.png", tmp_path / split / "masks")
-    (tmp_path / "mine.yaml").write_text(page)
+    (tmp_path / "plants.yaml").write_text(page)
     shutil.copytree(demo, tmp_path / "runs" / "demo")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT / "examples")
