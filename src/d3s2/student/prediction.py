@@ -107,9 +107,9 @@ def measure(
         >>> from d3s2.metrics import mean_iou
         >>> from d3s2.nets import new_segmenter
         >>> from d3s2.student import measure
-        >>> data = open_split(d3s2.load_run("scenes", ["data.options={count: 8}"]).data, "val")
-        >>> net = new_segmenter("compact-unet", data.space.num_classes, seed=0, width=8)
-        >>> counts = measure(net.eval(), open_pairs(data, data.ids), device=torch.device("cpu"))
+        >>> val = open_split(d3s2.load_run("scenes", ["data.options={count: 8}"]).data, "val")
+        >>> net = new_segmenter("compact-unet", val.space.num_classes, seed=0, width=8)
+        >>> counts = measure(net.eval(), open_pairs(val, val.ids), device=torch.device("cpu"))
         >>> 0 <= mean_iou(counts.confusion) <= 1
         True
     """
