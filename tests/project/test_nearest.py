@@ -95,3 +95,8 @@ def test_texts_that_list_known_names_offer_the_nearest() -> None:
         if lists.search(path.read_text()) and not re.search(r"nearest|did_you_mean", path.read_text())
     ]
     assert not without
+
+
+def test_a_gpu_that_is_not_there_is_no_misspelling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("distill", "scenes", *TINY, "--device", "cuda:99", "--out", str(tmp_path / "run")) == 2
+    assert "Did you mean" not in capsys.readouterr().err

@@ -76,3 +76,12 @@ def test_masks_of_single_objects_are_named(tmp_path: Path) -> None:
             put(tmp_path / f"{one}/masks/{kind}.png", (kinds(one) == kind).astype(np.uint8) * 255)
     with pytest.raises(DataError, match=r"whose names are alike; .*Masks of single objects are drawn into one mask"):
         look(tmp_path)
+
+
+@pytest.mark.parametrize("row", ["9" * 5000 + ", sky", "1;sky", ", sky", "-1, sky"])
+def test_a_row_that_is_no_value_and_name_is_passed_over(tmp_path: Path, row: str) -> None:
+    for one in SCENES.ids:
+        put(tmp_path / f"images/{one}.jpg", SCENES.image(one))
+        put(tmp_path / f"masks/{one}.png", kinds(one))
+    (tmp_path / "_classes.csv").write_text(f'{row}\n0, soil\n1, crop\n2, weed\n3, "sky, blue"\n')
+    assert look(tmp_path).names == ("soil", "crop", "weed", "sky, blue")

@@ -42,9 +42,9 @@ def pick_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
+        hint = "" if name.partition(":")[0] in DEVICES else did_you_mean(name, DEVICES)
         raise UsageError(
-            f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu."
-            f"{did_you_mean(name, DEVICES)}"
+            f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu.{hint}"
         ) from None
     return device
 

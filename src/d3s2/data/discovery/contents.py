@@ -1,5 +1,6 @@
 """What masks hold: values or colours, how often, in which sizes; and the class names that lie beside them."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,17 +143,13 @@ def named_beside(root: Path, contents: Contents) -> tuple[str, tuple[str, ...]] 
 
 
 def _names_of_colours(line: str) -> tuple[Colour | int | None, str]:
-    name, _, rest = line.partition(":")
-    parts = rest.partition(":")[0].split(",")
-    if line.startswith("#") or len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
-        return None, ""
-    red, green, blue = (int(part) for part in parts)
-    return (red, green, blue), name.strip()
+    found = re.match(r"([^#:][^:]*):([0-9]{1,3}),([0-9]{1,3}),([0-9]{1,3}):", line)
+    return ((int(found[2]), int(found[3]), int(found[4])), found[1].strip()) if found else (None, "")
 
 
 def _names_of_values(line: str) -> tuple[Colour | int | None, str]:
-    value, _, name = line.partition(",")
-    return (int(value), name.strip()) if value.strip().isdecimal() else (None, "")
+    found = re.fullmatch(r"([0-9]{1,5}) *,(.+)", line)
+    return (int(found[1]), found[2].strip(' "')) if found else (None, "")
 
 
 def made_up_names(contents: Contents) -> tuple[str, ...]:
