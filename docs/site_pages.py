@@ -67,11 +67,13 @@ def _inside(link: re.Match[str]) -> str:
 
 
 def _reference() -> Iterator[tuple[str, str]]:
-    """A page for the functions of the package itself, and one for each package below it that exports names."""
-    names = ("api.select", "api.distill", "api.evaluate", "api.report", "recipes.load_run")
+    """A page for the functions of the package itself, one for each package below it that exports names, and errors."""
+    names = ("api.select", "api.distill", "api.evaluate", "api.write_report", "recipes.load_run")
     yield "index", "\n".join([*_head("d3s2"), *(f"::: d3s2.{name}\n" for name in names)])
-    for stub in sorted(PACKAGE.glob("*/__init__.pyi")):
-        package = f"d3s2.{stub.parent.name}"
+    errors = "{members_order: source, show_root_heading: false, show_root_toc_entry: false}"
+    yield "errors", f"# d3s2.base.errors\n\n::: d3s2.base.errors\n    options: {errors}\n"
+    for stub in sorted([*PACKAGE.glob("*/__init__.pyi"), PACKAGE / "data" / "census" / "__init__.pyi"]):
+        package = ".".join(["d3s2", *stub.parent.relative_to(PACKAGE).parts])
         tree = ast.parse(stub.read_text(encoding="utf-8"))
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
         objects = {alias.name: f"{package}.{node.module}" for node in imports for alias in node.names}

@@ -10,7 +10,7 @@ Importing d3s2 does nothing; what a name needs is imported when it is first used
 from importlib import import_module
 from typing import Any
 
-__all__ = ["RunConfig", "distill", "evaluate", "load_run", "report", "select"]
+__all__ = ["RunConfig", "distill", "evaluate", "load_run", "select", "write_report"]
 
 _HOMES = {"RunConfig": "d3s2.pipeline.config", "load_run": "d3s2.recipes"}
 

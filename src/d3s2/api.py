@@ -12,7 +12,8 @@ from d3s2.base.machine.launch import meeting
 from d3s2.base.machine.runtime import is_first_process, pick_device, within_cores
 from d3s2.base.progress import SILENT, Progress
 from d3s2.execution import HERE, Execution, cluster_of
-from d3s2.pipeline import Run, RunConfig, distill_run, evaluate_run, open_run, select_run, write_report
+from d3s2.pipeline import Run, RunConfig, distill_run, evaluate_run, open_run, select_run
+from d3s2.pipeline import write_report as page_of_run
 from d3s2.recipes import load_run
 from d3s2.results import Results
 from d3s2.selection import Selection
@@ -31,6 +32,13 @@ def select(recipe: Recipe, *, out: Path | str, overrides: Sequence[str] = (), pr
 
     Raises:
         D3S2Error: see d3s2.base.errors.
+
+    Examples:
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> selection = d3s2.select("scenes", out="runs/small", overrides=small)
+        >>> len(selection.ids)
+        4
     """
     with opened(recipe, out, overrides, "cpu", progress) as run:
         return select_run(run)
@@ -50,6 +58,13 @@ def distill(
     Args:
         execution: where the pieces of work are done (`d3s2.execution.settings`); not for a share of them, whose set
             only `d3s2 join` finishes.
+
+    Examples:
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> distilled = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> distilled.image(distilled.ids[0]).shape
+        (64, 96, 3)
     """
     with opened(recipe, out, overrides, device, progress, execution=execution) as run:
         distill_run(run)
@@ -65,14 +80,32 @@ def evaluate(
     progress: Progress = SILENT,
     execution: Execution = HERE,
 ) -> Results:
-    """Students on every set of the recipe, after distilling where that is not done; arguments as for `distill`."""
+    """Students on every set of the recipe, after distilling where that is not done; arguments as for `distill`.
+
+    Examples:
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> sets = ["evaluate.sets=[random, distilled]"]
+        >>> students = ["evaluate.seeds=1", "evaluate.train.iterations=2", "evaluate.workers=1"]
+        >>> results = d3s2.evaluate("scenes", out="runs/small", overrides=[*small, *sets, *students])
+        >>> [(row.name, row.items) for row in results.sets]
+        [('random', 4), ('distilled', 4)]
+    """
     with opened(recipe, out, overrides, device, progress, execution=execution) as run:
         return evaluate_run(run)
 
 
-def report(folder: Path | str, *, device: str | None = None, progress: Progress = SILENT) -> Path:
-    """Writes the page of a run again; returns its path."""
-    return write_report(Path(folder), pick_device(device), progress)
+def write_report(folder: Path | str, *, device: str | None = None, progress: Progress = SILENT) -> Path:
+    """Writes the page of a run again; returns its path.
+
+    Examples:
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> distilled = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> d3s2.write_report("runs/small").as_posix()
+        'runs/small/report.html'
+    """
+    return page_of_run(Path(folder), pick_device(device), progress)
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import Literal
 
 from huggingface_hub import try_to_load_from_cache
 
+from d3s2.base.names import did_you_mean
+
 Use = Literal["generator", "segmentation"]
 """What a model is read for: as a part of a generator, or as teacher, backbone or student."""
 
@@ -235,6 +237,11 @@ def describe(model_id: str) -> str:
     """For messages, in brackets: what a published model is, its licence and size; empty where nothing is known."""
     card = MODEL_CARDS.get(model_id)
     return f" ({card.part}; licence {card.licence}; about {card.download_mb} MB)" if card else ""
+
+
+def nearest_card(model_id: str) -> str:
+    """For messages: whether another id was meant; empty for a known one, and where none is spelt almost like it."""
+    return "" if model_id in MODEL_CARDS else did_you_mean(model_id, MODEL_CARDS, cutoff=0.8)
 
 
 def how_to_get(model_id: str) -> str:

@@ -231,3 +231,10 @@ def test_ctrl_c_says_that_the_same_call_resumes(
     assert said(capsys) == "d3s2: Stopped. The same call resumes from here."
     monkeypatch.undo()
     assert distil(tmp_path / "run") == 0
+
+
+def test_a_second_budget_says_how_to_drop_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("distill", "scenes", "select.num_masks=5", "--dry-run", "--device", "cpu") == 2
+    assert "Key 'select': has two budgets, ratio and num_masks: set the one that is not meant to null" in said(capsys)
+    assert call("distill", "scenes", "select.ratio=null", "--dry-run", "--device", "cpu") == 2
+    assert "Key 'select': needs a budget: set ratio or num_masks" in said(capsys)

@@ -32,8 +32,10 @@ COMMANDS = (
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(d3s2.__all__) == ["RunConfig", "distill", "evaluate", "load_run", "report", "select"]
+    assert sorted(d3s2.__all__) == ["RunConfig", "distill", "evaluate", "load_run", "select", "write_report"]
     assert all(hasattr(d3s2, name) for name in d3s2.__all__)
+    packages = {path.stem for path in Path(d3s2.__file__).parent.iterdir()}  # importing one would take the name's place
+    assert not packages & set(d3s2.__all__)
 
 
 def test_the_command_line_offers_these_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Frozen, typed configs that refuse unknown keys, read from YAML with `key=value` overrides."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -11,7 +12,7 @@ from d3s2.base.errors import ConfigError, UsageError
 from d3s2.base.formats.files import read_text
 from d3s2.base.formats.json_text import shortened
 from d3s2.base.formats.yaml_text import MAX_DEPTH, parse_yaml
-from d3s2.base.names import nearest
+from d3s2.base.names import did_you_mean, nearest
 
 
 class Config(BaseModel):
@@ -115,7 +116,10 @@ def _sentence(config: type[Config], problem: Any, prefix: str) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if not path:
         return f"{message}."
-    return f"Key '{key}': {message[0].lower()}{message[1:]}, got {shortened(repr(problem['input']))}."
+    hint = ""
+    if problem["type"] == "literal_error":  # pydantic lists what it takes as text: 'a', 'b' or 'c'
+        hint = did_you_mean(str(problem["input"]), re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
+    return f"Key '{key}': {message[0].lower()}{message[1:]}, got {shortened(repr(problem['input']))}.{hint}"
 
 
 def _record_at(config: type[Config], path: Sequence[str]) -> type[Config] | None:

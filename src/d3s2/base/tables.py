@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from d3s2.base.errors import UsageError
-from d3s2.base.names import choose
+from d3s2.base.names import choose, did_you_mean
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Table(Generic[T]):
             raise UsageError(
                 f"Unknown {self.what} '{name}': known are {', '.join(sorted(self.places))}, or one of your own as "
                 "package.module:object, in a mapping with a space after the colon that ends it "
-                "({package.module:object: 0.2})."
+                f"({{package.module:object: 0.2}}).{did_you_mean(name.partition(':')[0], self.places)}"
             )
         choose(self.places, name, self.what)
 

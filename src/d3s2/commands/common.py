@@ -3,8 +3,9 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,16 +73,34 @@ def config_of(recipe: str, overrides: list[str] | None, seed: int | None) -> Run
     return load_run(recipe, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
 
 
+def print_share(out: Path, execution: Execution, as_json: bool) -> None:
+    """The outcome of a share of a run's work."""
+    from d3s2.execution import log_path
+
+    share, log = execution.share, log_path(out, execution.share)
+    record = {"folder": out, "share": str(share), "log": log}
+    print_outcome(f"Share {share} of {out} is done. The log is {log}", record, as_json)
+
+
 def called() -> str:
     """This very command, for the record of what it made."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def print_text(text: str) -> None:
-    """An outcome, on standard output."""
+    """For people, on standard output."""
     print(text)  # noqa: T201
 
 
-def print_json(content: Any) -> None:
-    """An outcome as one JSON object."""
-    print_text(json.dumps(content, indent=2, sort_keys=True, default=str))
+def print_outcome(text: str | Callable[[], str], record: Any, as_json: bool) -> None:
+    """The outcome of a command on standard output: for people, or with --json as one JSON object and nothing else.
+
+    Args:
+        text: or what makes it, where that takes work.
+        record: the same for programs: a record, a mapping, or paths and numbers in one.
+    """
+    if as_json:
+        content = asdict(record) if is_dataclass(record) and not isinstance(record, type) else record
+        print_text(json.dumps(content, indent=2, sort_keys=True, default=str))
+    else:
+        print_text(text if isinstance(text, str) else text())

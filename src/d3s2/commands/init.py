@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from d3s2.base.machine.signals import unwinding
-from d3s2.commands.common import AsJson, Device, print_json, print_text
+from d3s2.commands.common import AsJson, Device, print_outcome
 
 
 def init(
@@ -23,9 +23,6 @@ def init(
 
     with unwinding():
         started = start(folder, out, pick_device(device), overwrite=overwrite, progress=progress_for_people())
-    if as_json:
-        print_json(started.as_record())
-        return
     run = next(path for path in started.files if path.name == "run.yaml")
-    print_text(started.as_text())
-    print_text(f"Next: look at pairs.png, correct what is wrong, then d3s2 evaluate {run} --dry-run")
+    after = f"Next: look at pairs.png, correct what is wrong, then d3s2 evaluate {run} --dry-run"
+    print_outcome(f"{started.as_text()}\n{after}", started.as_record(), as_json)

@@ -24,8 +24,8 @@ from d3s2.commands.common import (
     config_of,
     execution_of,
     opened_run,
-    print_json,
-    print_text,
+    print_outcome,
+    print_share,
 )
 from d3s2.execution import HERE, Execution
 from d3s2.pipeline import AXES, plan_variants
@@ -117,19 +117,18 @@ def ablate_command(
     grid, chosen = Grid(config, variants, split, execution), pick_device(device)
     if dry_run:
         plan = plan_ablation(grid, chosen)
-        print_json(asdict(plan)) if as_json else print_text(plan.as_text())
+        print_outcome(plan.as_text, plan, as_json)
         return
     progress = progress_for_people()
     with unwinding(), taken(out, execution.share_name), within_cores(progress), cluster_of(execution):
         if execution.share is not None:
             made = share_grid(grid, out, chosen, progress)
-            print_text(f"Share {execution.share} of the {made} in {out} is done.")
+            record = {"folder": out, "share": str(execution.share), "made": str(made)}
+            print_outcome(f"Share {execution.share} of the {made} in {out} is done.", record, as_json)
             return
         found = ablate_grid(grid, out, chosen, progress, called())
-    if as_json:
-        print_json(asdict(found))
-    else:
-        print_text(f"{to_markdown(ablation_table(found))}\nThe tables are {out}/ablation-{split}.*")
+    table = to_markdown(ablation_table(found))
+    print_outcome(f"{table}\nThe tables are {out}/ablation-{split}.*", found, as_json)
 
 
 def _work(
@@ -153,12 +152,12 @@ def _work(
 
     if dry_run:
         plan = make_plan(config, pick_device(device), parts)
-        print_json(asdict(plan)) if as_json else print_text(plan.as_text())
+        print_outcome(plan.as_text, plan, as_json)
         return
     with opened_run(config, out, device, execution=execution) as run, stopwatch() as watch:
         if execution.share is not None:
             do_share(run, parts)
-            print_text(f"Share {execution.share} of {out} is done. The log is {log_path(out, execution.share)}")
+            print_share(out, execution, as_json)
             return
         results = None
         if "evaluate" in parts:
@@ -166,10 +165,7 @@ def _work(
         else:
             distill_run(run)
         page = write_report(run.folder, run.device, run.progress)
-    if as_json:
-        table = asdict(results) if results is not None else None
-        print_json({"folder": str(out), "page": str(page), "wall_s": round(watch.wall_s, 1), "results": table})
-        return
-    if results is not None:
-        print_text(to_markdown(results_table(results)))
-    print_text(f"Done in {watch.wall_s / 60:.1f} minutes. The page is {page}, the log {log_path(out)}")
+    table = to_markdown(results_table(results)) + "\n" if results is not None else ""
+    text = f"{table}Done in {watch.wall_s / 60:.1f} minutes. The page is {page}, the log {log_path(out)}"
+    record = {"folder": out, "page": page, "log": log_path(out), "wall_s": round(watch.wall_s, 1)}
+    print_outcome(text, record | {"results": results and asdict(results)}, as_json)

@@ -8,7 +8,7 @@ import typer
 
 from d3s2.base.errors import UsageError
 from d3s2.base.machine.signals import unwinding
-from d3s2.commands.common import AsJson, Publish, print_json, print_text
+from d3s2.commands.common import AsJson, Publish, print_outcome
 from d3s2.store.exports import EXPORTS
 
 if TYPE_CHECKING:
@@ -24,16 +24,15 @@ def verify_command(
 
     with unwinding():
         found = verify(folder, progress=progress_for_people())
-    if as_json:
-        print_json({**asdict(found), "sound": found.sound})
-    else:
-        print_text(_verified(found))
+    print_outcome(_verified(found), {**asdict(found), "sound": found.sound}, as_json)
     if not found.sound:
         raise typer.Exit(1)
 
 
 def join_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")], publish: Publish = None
+    folder: Annotated[Path, typer.Argument(help="Folder of a run whose shares are done.")],
+    publish: Publish = None,
+    as_json: AsJson = False,
 ) -> None:
     """Finishes what processes with --shard made: checks every item by its digest, names what is missing."""
     from d3s2.base.formats.locks import locked
@@ -41,7 +40,9 @@ def join_command(
 
     with unwinding(), locked(folder):
         num_items = join_run(folder, publish)
-    print_text(f"{folder}: {num_items} items; the set is finished")
+    print_outcome(
+        f"{folder}: {num_items} items; the set is finished", {"folder": folder, "num_items": num_items}, as_json
+    )
 
 
 def export_command(
@@ -55,6 +56,7 @@ def export_command(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Only its owner sees a data set that is made.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded; offline.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Writes a distilled set in the form that other tools read, or puts it on the Hugging Face hub."""
     if (to is None) == (push_to_hub is None):
@@ -70,9 +72,10 @@ def export_command(
         if push_to_hub is not None:
             progress = progress_for_people()
             upload = publish(folder, push_to_hub, private=private, dry_run=dry_run, progress=progress)
-            print_text(upload.as_text())
+            print_outcome(upload.as_text, upload, as_json)
         elif to is not None:
-            print_text(f"Written to {export(folder, to, format, progress_for_people())}")
+            written = export(folder, to, format, progress_for_people())
+            print_outcome(f"Written to {written}", {"folder": folder, "to": written, "format": format}, as_json)
 
 
 def doctor(
@@ -89,10 +92,7 @@ def doctor(
 
     with unwinding():
         found = examine(dataset, root, progress_for_people())
-    if as_json:
-        print_json(asdict(found))
-    else:
-        print_text(found.models_text() if models else found.as_text())
+    print_outcome(found.models_text if models else found.as_text, found, as_json)
     if not found.sound:
         raise typer.Exit(1)
 

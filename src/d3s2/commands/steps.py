@@ -1,6 +1,5 @@
 """The commands that take one step of a run."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +22,8 @@ from d3s2.commands.common import (
     config_of,
     execution_of,
     opened_run,
-    print_json,
-    print_text,
+    print_outcome,
+    print_share,
 )
 
 
@@ -38,11 +37,11 @@ def census_command(
     with opened_run(config_of(recipe, overrides, None), out, None) as run:
         census = run.count_masks()
     counts = dict(zip(census.class_names, (int(count) for count in census.images_per_class), strict=True))
-    if as_json:
-        print_json({"masks": len(census.ids), "masks_per_class": counts})
-        return
-    for name, count in sorted(counts.items(), key=lambda pair: -pair[1]):
-        print_text(f"{name:<24} {count:>8} masks  {100 * count / len(census.ids):6.2f} %")
+    lines = [
+        f"{name:<24} {count:>8} masks  {100 * count / len(census.ids):6.2f} %"
+        for name, count in sorted(counts.items(), key=lambda pair: -pair[1])
+    ]
+    print_outcome("\n".join(lines), {"masks": len(census.ids), "masks_per_class": counts}, as_json)
 
 
 def select_command(
@@ -60,12 +59,7 @@ def select_command(
 
     with opened_run(config, out, None) as run:
         selection = select_run(run)
-    if as_json:
-        print_json(asdict(selection))
-    elif show:
-        print_text(explain(selection))
-    else:
-        print_text("\n".join(selection.ids))
+    print_outcome(explain(selection) if show else "\n".join(selection.ids), selection, as_json)
 
 
 def fit_command(
@@ -76,6 +70,7 @@ def fit_command(
     seed: Seed = None,
     half: Annotated[bool, typer.Option("--half", help="Store weights in float16, as shipped weights are.")] = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
     config = config_of(recipe, overrides, seed)
@@ -84,12 +79,13 @@ def fit_command(
     from d3s2.planning import make_plan
 
     if dry_run:
-        print_text(make_plan(config, pick_device(device), ("fit",)).as_text())
+        plan = make_plan(config, pick_device(device), ("fit",))
+        print_outcome(plan.as_text, plan, as_json)
         return
     with opened_run(config, out, device, joined=True) as run:
         fit_everything(run, half=half)
     if is_first_process():
-        print_text(f"Models are in {run.models}")
+        print_outcome(f"Models are in {run.models}", {"folder": out, "models": run.models}, as_json)
 
 
 def synthesize_command(
@@ -103,6 +99,7 @@ def synthesize_command(
     address: Address = None,
     shard: Shard = None,
     publish: Publish = None,
+    as_json: AsJson = False,
 ) -> None:
     """Makes the images for the chosen masks."""
     config = config_of(recipe, overrides, seed)
@@ -111,11 +108,15 @@ def synthesize_command(
     execution = execution_of(executor, workers, address, shard, publish)
     with opened_run(config, out, device, execution=execution) as run:
         distill_run(run)
-    share = execution.share
-    print_text(f"The distilled set is in {out}" if share is None else f"Share {share} of {out} is done.")
+    if execution.share is not None:
+        print_share(out, execution, as_json)
+    else:
+        print_outcome(f"The distilled set is in {out}", {"folder": out}, as_json)
 
 
-def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None) -> None:
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")], device: Device = None, as_json: AsJson = False
+) -> None:
     """Writes report.html again, from what is in the folder of a run."""
     from d3s2.base.machine.runtime import pick_device
     from d3s2.pipeline import write_report
@@ -123,4 +124,4 @@ def report_command(folder: Annotated[Path, typer.Argument(help="Folder of a run.
 
     with unwinding():
         page = write_report(folder, pick_device(device), progress_for_people())
-    print_text(f"The page is {page}")
+    print_outcome(f"The page is {page}", {"folder": folder, "page": page}, as_json)

@@ -83,6 +83,8 @@ def open_scenes(split: str, root: Path | None, options: Mapping[str, Any]) -> Sc
     if root is not None:
         raise UsageError(f"Data set 'scenes' is drawn and lies in no folder, got the root {root}; leave the root out.")
     chosen = build(ScenesOptions, options, "options of scenes")
+    for name in (split, *(chosen.count if isinstance(chosen.count, dict) else ())):
+        choose(DATASETS["scenes"].splits, name, "split of scenes")
     counts = SCENES_COUNT if chosen.count is None else chosen.count
     count = counts if isinstance(counts, int) else counts.get(split, SCENES_COUNT_ELSE)
     return Scenes(split, count, chosen.size_px, chosen.seed)
@@ -214,7 +216,15 @@ def open_dataset(
 
 
 def open_split(settings: DataSettings, split: str) -> ResizedDataset:
-    """One split of the data of a run, at its working size; raises as `open_dataset`."""
+    """One split of the data of a run, at its working size; raises as `open_dataset`.
+
+    Examples:
+        >>> import d3s2
+        >>> from d3s2.data import open_split
+        >>> train = open_split(d3s2.load_run("scenes", ["data.options={count: 40}"]).data, "train")
+        >>> len(train.ids), train.image("000003").shape, train.mask("000003").shape
+        (40, (64, 96, 3), (64, 96))
+    """
     source = open_dataset(settings.dataset, split, root=settings.root, options=settings.options)
     return ResizedDataset(source, settings.size, settings.resize)
 
@@ -228,7 +238,14 @@ def find_pairs(
 
 
 def published_split(name: str, split: str) -> tuple[int, LabelSpace] | None:
-    """Official number of pairs and the classes of a split, without its files; None where there is no such number."""
+    """Official number of pairs and the classes of a split, without its files; None where there is no such number.
+
+    Examples:
+        >>> from d3s2.data import published_split
+        >>> num_pairs, space = published_split("ade20k", "train")
+        >>> num_pairs, space.names[:3]
+        (20210, ('wall', 'building', 'sky'))
+    """
     known = DATASETS.get(name)
     if known is None or not isinstance(known.source, FolderPlan):
         return None

@@ -19,6 +19,7 @@ from d3s2.base.config import Config, build
 from d3s2.base.errors import DataError, UsageError
 from d3s2.base.formats.files import read_bytes, read_json, read_text, sha256_text
 from d3s2.base.formats.records import record_from
+from d3s2.base.names import choose
 from d3s2.data.dataset import DIGEST_LENGTH, file_stamp
 from d3s2.data.files.image_files import decode_image, decode_mask
 from d3s2.data.label_space import LabelSpace
@@ -209,6 +210,8 @@ def _table(chosen: HubOptions, split: str, root: Path | None, name: str) -> Any:
             return datasets.load_from_disk(str(root))
         return datasets.load_dataset(chosen.hub or str(root), chosen.config, split=split, revision=chosen.revision)
     except Exception as error:  # each of its builders raises other ones
+        if root is not None and split not in (known := split_names(root)):
+            choose(dict.fromkeys(known), split, f"split of {root}")
         raise DataError(f"{name}: cannot be opened by the package datasets ({_said(error)}).") from None
 
 

@@ -79,6 +79,12 @@ def inspect_dataset(
 
     Raises:
         UsageError: the name, an option or a missing root.
+
+    Examples:
+        >>> from d3s2.data import inspect_dataset
+        >>> found = inspect_dataset("scenes", None, options={"count": 20}, splits=("val",))
+        >>> found.is_whole
+        True
     """
     expected = splits_of(name, root)
     wanted = splits if splits is not None else tuple(expected) or ("train",)

@@ -117,7 +117,16 @@ def load_pairs(dataset: SegmentationDataset, ids: Sequence[str], progress: Progr
 def open_pairs(
     dataset: SegmentationDataset, ids: Sequence[str], memory_gib: float = 0, progress: Progress = SILENT
 ) -> PairSource:
-    """The pairs called `ids`, in memory where they take at most `memory_gib` there; the numbers are the same."""
+    """The pairs called `ids`, in memory where they take at most `memory_gib` there; the numbers are the same.
+
+    Examples:
+        >>> import d3s2
+        >>> from d3s2.data import open_pairs, open_split
+        >>> val = open_split(d3s2.load_run("scenes", ["data.options={count: 6}"]).data, "val")
+        >>> pairs = open_pairs(val, val.ids, memory_gib=1.0).take([0, 2])
+        >>> pairs.images.shape, pairs.masks.shape
+        (torch.Size([2, 3, 64, 96]), torch.Size([2, 64, 96]))
+    """
     height, width = dataset.mask(ids[0]).shape
     if len(ids) * height * width * BYTES_A_PIXEL <= memory_gib * 2**30:
         return load_pairs(dataset, ids, progress)
@@ -137,7 +146,13 @@ def native_pairs(
 
 
 def in_order(count: int, batch: int) -> list[range]:
-    """Positions 0 to `count` in consecutive draws of `batch`, the last may be smaller."""
+    """Positions 0 to `count` in consecutive draws of `batch`, the last may be smaller.
+
+    Examples:
+        >>> from d3s2.data import in_order
+        >>> in_order(5, 2)
+        [range(0, 2), range(2, 4), range(4, 5)]
+    """
     return [range(start, min(start + batch, count)) for start in range(0, count, batch)]
 
 

@@ -20,6 +20,7 @@ from d3s2.base.errors import DataError, UsageError
 from d3s2.base.formats.files import MAX_BYTES, read_text, sha256_text
 from d3s2.base.formats.json_text import parse_json
 from d3s2.base.formats.records import record_from
+from d3s2.base.names import choose
 from d3s2.base.pixels import Colour
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.dataset import DIGEST_LENGTH, file_digest, file_stamp
@@ -163,6 +164,8 @@ def open_panoptic(split: str, root: Path | None, options: Mapping[str, Any]) -> 
     if root is None:
         raise UsageError(f"Data set 'coco-panoptic' needs the folder that it lies in; {GIVE_ROOT}.")
     path = root / chosen.annotations.replace("{split}", split)
+    if not path.is_file():
+        _refuse_split(root, chosen.annotations, split)
     content: PanopticFile = record_from(
         parse_json(read_text(path, "panoptic JSON", MAX_BYTES, DataError), str(path), ADVICE, DataError),
         PanopticFile,
@@ -198,6 +201,15 @@ def _annotations(
             raise DataError(f"{where}: '{mask}' has a segment of category {unknown[0]}, which is not listed.")
         segments = {part.id: train_of[part.category_id] for part in one.segments_info}
         yield Path(mask).with_suffix("").as_posix().replace("/", "__"), (image, mask, segments)
+
+
+def _refuse_split(root: Path, annotations: str, split: str) -> None:
+    """Raises UsageError with the splits whose JSON is there; nothing where none is."""
+    before, _, after = annotations.partition("{split}")
+    found = [path.relative_to(root).as_posix() for path in root.glob(annotations.replace("{split}", "*"))]
+    known = [name.removeprefix(before).removesuffix(after) for name in found]
+    if known:
+        choose(dict.fromkeys(known), split, f"split of {root}")
 
 
 def _folder(root: Path, names: Sequence[str], what: str) -> Path:

@@ -1,7 +1,7 @@
 """Which names of sets can be evaluated: those whose parts are known and go together (`d3s2.set_names` reads them)."""
 
 from d3s2.base.errors import UsageError
-from d3s2.base.names import nearest
+from d3s2.base.names import did_you_mean
 from d3s2.selection import METHODS
 from d3s2.set_names import ALL, BALANCED, BEST_REAL, COMPOSED, HERE, RANDOM, SetPart, parse_name
 
@@ -15,7 +15,13 @@ NO_CANDIDATES = (RANDOM, BEST_REAL, COMPOSED, ALL)
 
 
 def parse_set(name: str) -> tuple[SetPart, ...]:
-    """The parts of a set; raises UsageError where one is unknown or twice."""
+    """The parts of a set; raises UsageError where one is unknown or twice.
+
+    Examples:
+        >>> from d3s2.evaluation import parse_set
+        >>> [(part.source, part.soft) for part in parse_set("balanced+distilled-soft")]
+        [('balanced', False), ('distilled', True)]
+    """
     parts = parse_name(name).parts
     for part in parts:
         _check_part(part, name)
@@ -36,7 +42,9 @@ def checked_candidate(name: str) -> str:
     """The name as it is; raises UsageError where it is no choice of real pairs of the run's budget."""
     if name not in REAL or name in NO_CANDIDATES:
         known = [one for one in REAL if one not in NO_CANDIDATES]
-        raise UsageError(f"'{name}' is no candidate for {BEST_REAL}, expected one of {', '.join(known)}.")
+        raise UsageError(
+            f"'{name}' is no candidate for {BEST_REAL}, expected one of {', '.join(known)}.{did_you_mean(name, known)}"
+        )
     return name
 
 
@@ -60,6 +68,5 @@ def _unknown(part: SetPart) -> str:
             f"its first '/' is written './{part.text}'."
         )
     known = (*REAL, *HERE)
-    hint = nearest(part.source, known)
-    suggestion = f" Did you mean '{hint}'?" if hint else ""
-    return f"'{part.text}' is none of {', '.join(known)}, nor the path of a folder (with a '/').{suggestion}"
+    hint = did_you_mean(part.source, known)
+    return f"'{part.text}' is none of {', '.join(known)}, nor the path of a folder (with a '/').{hint}"

@@ -134,6 +134,12 @@ class Sets:
 
 
 def random_ids(ids: Sequence[str], num_masks: int, run_seed: int, seed: int) -> tuple[str, ...]:
-    """A random set of real masks; every seed of the evaluation draws its own."""
+    """A random set of real masks; every seed of the evaluation draws its own.
+
+    Examples:
+        >>> from d3s2.evaluation import random_ids
+        >>> len(random_ids([f"{number:06d}" for number in range(100)], 3, run_seed=0, seed=1))
+        3
+    """
     chosen = numpy_generator(run_seed, "random-set", seed).permutation(len(ids))[:num_masks]
     return tuple(ids[int(index)] for index in sorted(chosen))

@@ -94,7 +94,8 @@ class Local:
         except BrokenProcessPool:
             raise WorkError(
                 f"A worker process was ended from outside, most often for want of memory: {work.advice} and run the "
-                "same call again, it resumes."
+                "same call again, it resumes. (A script of your own has its calls below "
+                "`if __name__ == '__main__':`, as each worker imports it.)"
             ) from None
 
 

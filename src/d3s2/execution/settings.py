@@ -82,6 +82,11 @@ def share_of(text: str | None, environment: Mapping[str, str] = os.environ) -> S
 
     Raises:
         UsageError: it is none.
+
+    Examples:
+        >>> from d3s2.execution import share_of
+        >>> share_of("2/4")
+        Share(number=2, count=4)
     """
     if text is None:
         return _share_of_array(environment)

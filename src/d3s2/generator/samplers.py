@@ -133,7 +133,14 @@ class TimeTravel:
 
 
 def initial_noise(generators: Sequence[torch.Generator], shape: tuple[int, int, int]) -> Float[Tensor, "b c h w"]:
-    """One float32 noise image per generator, drawn on the CPU: no item depends on its batch or device."""
+    """One float32 noise image per generator, drawn on the CPU: no item depends on its batch or device.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.generator import initial_noise
+        >>> initial_noise([torch.Generator().manual_seed(seed) for seed in (0, 1)], (3, 8, 12)).shape
+        torch.Size([2, 3, 8, 12])
+    """
     return torch.stack([torch.randn(shape, generator=generator, dtype=torch.float32) for generator in generators])
 
 

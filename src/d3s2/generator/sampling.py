@@ -62,6 +62,19 @@ def sample(
     Raises:
         ModelError: sampling starts from images, and the generator has no `encode`.
         UsageError: it starts from images and there are none, or so little noise is asked for that no step is left.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.data import open_split
+        >>> from d3s2.generator import GENERATORS, Sampling, sample
+        >>> config, device = d3s2.load_run("scenes", ["data.options={count: 2}"]), torch.device("cpu")
+        >>> train = open_split(config.data, "train")
+        >>> generator = GENERATORS.load("compact").load(config.generator, train.space, device)
+        >>> masks = torch.from_numpy(train.mask(train.ids[0]))[None]
+        >>> images = sample(generator, masks, [torch.Generator().manual_seed(0)], Sampling(num_steps=2), device=device)
+        >>> images.shape
+        torch.Size([1, 3, 64, 96])
     """
     height, width = masks.shape[1:]
     shape = generator.latent_shape((height, width))

@@ -27,7 +27,7 @@ from d3s2.base.formats.json_text import shortened
 from d3s2.hub.revisions import refuse_revision_of_folder
 from d3s2.hub.settings import SourceSettings
 from d3s2.hub.weights import require_regular_files
-from d3s2.model_cards import MODEL_CARDS, NETWORK_FILES, describe, how_to_get
+from d3s2.model_cards import MODEL_CARDS, NETWORK_FILES, describe, how_to_get, nearest_card
 
 CONFIG_NAME = "config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -236,4 +236,5 @@ def _from_hub(repo: str, allow_pickle: bool, revision: str | None) -> Path:
         raise ModelError(
             f"{repo}{describe(repo)}: there is no such folder, and {reason}; where there is a network run "
             f"`{how_to_get(repo)}`, copy the folder here and give its path instead of the id."
+            f"{nearest_card(repo)}"
         ) from None

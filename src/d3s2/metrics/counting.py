@@ -17,7 +17,15 @@ OUTSIDE = -1.0  # label of what lies beyond the picture: its edge is a contour
 def confusion_matrix(
     predicted: UInt8[Tensor, "*b h w"], masks: UInt8[Tensor, "*b h w"], num_classes: int
 ) -> Int64[np.ndarray, "c c"]:
-    """Counts of (true, predicted) over the pixels that are not 255 in `masks`."""
+    """Counts of (true, predicted) over the pixels that are not 255 in `masks`.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.metrics import confusion_matrix
+        >>> mask = torch.tensor([[0, 1], [1, 255]], dtype=torch.uint8)
+        >>> confusion_matrix(torch.tensor([[0, 1], [0, 0]], dtype=torch.uint8), mask, 2).tolist()
+        [[1, 0], [1, 1]]
+    """
     scored = masks != IGNORE
     pairs = masks[scored].long() * num_classes + predicted[scored].long()
     return torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).cpu().numpy()
@@ -31,6 +39,13 @@ def boundary_counts(
     The edge of the picture is a contour, and so is that of an ignored area, on both sides.
 
     Source: arXiv 2103.16562, section 4, with d = 2 % of the diagonal; sums over images instead of a mean over objects.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.metrics import boundary_counts
+        >>> mask = torch.tensor([[[0, 0, 1, 1]] * 3], dtype=torch.uint8)
+        >>> boundary_counts(mask, mask, 2).tolist()
+        [[6, 6], [6, 6], [6, 6]]
     """
     predicted = torch.where(masks == IGNORE, masks, predicted)
     distance_px = max(1, round(BOUNDARY_SHARE * hypot(*masks.shape[-2:])))

@@ -31,7 +31,14 @@ def iou_per_class(confusion: Int64[np.ndarray, "c c"]) -> Float64[np.ndarray, " 
 
 
 def mean_iou(confusion: Int64[np.ndarray, "c c"], classes: Sequence[int] | None = None) -> float:
-    """Mean IoU in 0..1 over those of `classes` (default all) that the truth holds; NaN where it holds none."""
+    """Mean IoU in 0..1 over those of `classes` (default all) that the truth holds; NaN where it holds none.
+
+    Examples:
+        >>> import numpy as np
+        >>> from d3s2.metrics import mean_iou
+        >>> round(mean_iou(np.array([[8, 2], [0, 10]])), 3)
+        0.817
+    """
     iou = iou_per_class(confusion)
     return _mean(iou if classes is None else iou[list(classes)])
 
@@ -70,6 +77,12 @@ def rarest_classes(num_masks: Int64[np.ndarray, " c"]) -> tuple[int, ...]:
 
     Args:
         num_masks: how many masks of the full data set hold each class.
+
+    Examples:
+        >>> import numpy as np
+        >>> from d3s2.metrics import rarest_classes
+        >>> rarest_classes(np.array([40, 0, 3, 12]))
+        (2,)
     """
     present = np.flatnonzero(num_masks > 0)
     order = present[np.argsort(num_masks[present], kind="stable")]

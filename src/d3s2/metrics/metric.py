@@ -54,6 +54,11 @@ def metric_named(name: str) -> Metric:
 
     Raises:
         UsageError: the name is unknown, cannot be imported, or is of something that can be no metric.
+
+    Examples:
+        >>> from d3s2.metrics import metric_named
+        >>> metric_named("miou").title
+        'mIoU'
     """
     found = METRICS.load(name)
     if isinstance(found, Metric):
@@ -68,7 +73,15 @@ def metric_named(name: str) -> Metric:
 
 
 def score_of(name: str, metric: Metric, counts: Counts) -> float | None:
-    """The score in 0..1, None where nothing counts; raises UsageError where the metric gives anything else."""
+    """The score in 0..1, None where nothing counts; raises UsageError where the metric gives anything else.
+
+    Examples:
+        >>> import numpy as np
+        >>> from d3s2.metrics import Counts, metric_named, score_of
+        >>> counts = Counts(np.array([[8, 2], [0, 10]]), np.ones((3, 2), dtype=np.int64))
+        >>> round(score_of("miou", metric_named("miou"), counts), 3)
+        0.817
+    """
     score = metric(counts)
     if score is None:
         return None
@@ -81,7 +94,15 @@ def score_of(name: str, metric: Metric, counts: Counts) -> float | None:
 
 
 def shares_of(metric: Metric, counts: Counts) -> dict[str, tuple[float | None, ...]]:
-    """What records keep of each class, by train id; None for a class that does not count."""
+    """What records keep of each class, by train id; None for a class that does not count.
+
+    Examples:
+        >>> import numpy as np
+        >>> from d3s2.metrics import Counts, metric_named, shares_of
+        >>> counts = Counts(np.array([[8, 2], [0, 10]]), np.ones((3, 2), dtype=np.int64))
+        >>> [round(share, 2) for share in shares_of(metric_named("miou"), counts)["iou"]]
+        [0.8, 0.83]
+    """
     return {
         name: tuple(None if isnan(share) else float(share) for share in of(counts).tolist())
         for name, of in metric.per_class.items()

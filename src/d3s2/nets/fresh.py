@@ -121,6 +121,13 @@ def new_segmenter(
     Raises:
         UsageError: the architecture is unknown, or has no backbone to give.
         ModelError: the backbone is not there, or of another shape.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.nets import new_segmenter
+        >>> net = new_segmenter("compact-unet", 5, seed=0, width=8)
+        >>> net(torch.zeros(1, 3, 32, 48)).scores.shape
+        torch.Size([1, 5, 32, 48])
     """
     net = ARCHITECTURES.load(architecture).new(num_classes, width, seed)
     if backbone is None:

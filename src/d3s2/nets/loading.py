@@ -73,6 +73,17 @@ def load_segmenter(
     Raises:
         ModelError: nothing is there, the network knows other classes, or only pickled weights are there.
         UsageError: a layer is unknown, or the network does not take `size_px`.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.data import open_split
+        >>> from d3s2.hub import resolve_source
+        >>> from d3s2.nets import load_segmenter
+        >>> names = open_split(d3s2.load_run("scenes").data, "train").space.names
+        >>> teacher = load_segmenter(resolve_source("shipped:scenes/teacher"), names, device=torch.device("cpu"))
+        >>> teacher(torch.rand(1, 3, 64, 96)).scores.shape
+        torch.Size([1, 18, 64, 96])
     """
     folder = locate(source, allow_pickle=allow_pickle, revision=revision)
     config = _read_config(folder)
@@ -104,6 +115,13 @@ def save_segmenter(net: Network, folder: Path, class_names: Sequence[str], half:
     Raises:
         ModelError: the network has another number of classes.
         StoreError: the folder cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from d3s2.nets import new_segmenter, save_segmenter
+        >>> save_segmenter(new_segmenter("compact-unet", 2, seed=0, width=8), Path("net"), ("road", "car"))
+        >>> sorted(path.name for path in Path("net").iterdir())
+        ['classes.json', 'config.json', 'diffusion_pytorch_model.safetensors']
     """
     if len(class_names) != net.num_classes:
         raise ModelError(
@@ -117,7 +135,13 @@ def save_segmenter(net: Network, folder: Path, class_names: Sequence[str], half:
 
 
 def default_layers(net: Segmenter) -> tuple[str, ...]:
-    """Whose features are matched where none are chosen."""
+    """Whose features are matched where none are chosen.
+
+    Examples:
+        >>> from d3s2.nets import default_layers, new_segmenter
+        >>> default_layers(new_segmenter("compact-unet", 5, seed=0, width=8))
+        ('down1', 'down2', 'down3', 'up1')
+    """
     return net.family.default_layers if isinstance(net, AdaptedSegmenter) else DEFAULT_LAYERS
 
 

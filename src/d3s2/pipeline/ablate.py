@@ -89,13 +89,14 @@ def ablate_grid(
     Args:
         folder: everything that the ablation writes; held by the caller.
     """
+    scored_on = open_split(grid.config.data, grid.split).name  # before any work: the split may be none
     lead = Run(grid.config, folder, device, progress, execution=grid.execution)
     _make_sets(grid, lead)
     comparisons = _compared(grid, lead)
     rows = [row for variant, comparison in comparisons for row in _scored(grid, variant, comparison, command)]
     found = Ablation(
         rows=tuple(rows),
-        dataset=open_split(grid.config.data, grid.split).name,
+        dataset=scored_on,
         config=grid.config.model_dump(mode="json"),
         hardware=hardware(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),

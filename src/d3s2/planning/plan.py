@@ -114,6 +114,15 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
 
     Args:
         parts: of 'fit', 'distill', 'evaluate', in the order in which they run.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.planning import make_plan
+        >>> config = d3s2.load_run("scenes", ["synthesize.measure_cost=false"])
+        >>> plan = make_plan(config, torch.device("cpu"), ("distill",))
+        >>> [step.what for step in plan.steps]
+        ['census', 'select', 'load teacher', 'feature bank', 'load generator', 'synthesize']
     """
     sizes = _sizes(config)
     ratio, budget = config.select.ratio, config.select.num_masks

@@ -56,6 +56,15 @@ def explain(selection: Selection, max_rows: int | None = None) -> str:
     Args:
         selection: what `select_masks` gave.
         max_rows: shows the first so many; None shows all.
+
+    Examples:
+        >>> from d3s2.selection import Pick, Selection, explain
+        >>> picks = (Pick("000007", "boat", 2.5), Pick("000001", "car", 1.0))
+        >>> print(explain(Selection("class-balanced", {}, picks, ("hydrant",), 3.5)))
+        pick  mask    taken for      gain
+           1  000007  boat       2.500000
+           2  000001  car        1.000000
+        In no mask at all: hydrant.
     """
     forced = set(selection.settings.get("force", ()))
     shown = selection.picks[:max_rows]

@@ -62,6 +62,17 @@ def select_masks(
     Raises:
         UsageError: a number, name or combination that cannot be met; the message says which.
         DataError: two masks with one id.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import d3s2
+        >>> from d3s2.data import open_split
+        >>> from d3s2.data.census import take_census
+        >>> from d3s2.selection import select_masks
+        >>> train = open_split(d3s2.load_run("scenes", ["data.options={count: 60}"]).data, "train")
+        >>> chosen = select_masks(take_census(train, Path("census")), 3, force_classes=["boat"])
+        >>> [pick.gain > 0 for pick in chosen.picks]
+        [True, True, True]
     """
     take = METHODS.load(method)
     constraints = Constraints(force, forbid, force_classes, forbid_classes, quotas)
@@ -159,6 +170,11 @@ def masks_for_ratio(ratio: float, num_masks: int) -> int:
 
     Raises:
         UsageError: a ratio outside its range, or one so small that no mask would be kept.
+
+    Examples:
+        >>> from d3s2.selection import masks_for_ratio
+        >>> masks_for_ratio(0.01, 20210)
+        202
     """
     if not 0 < ratio <= 1:
         raise UsageError(f"ratio is {ratio}, expected a share above 0 and at most 1 (0.01 keeps 1 % of the masks).")

@@ -81,6 +81,8 @@ class SelectSettings(Config):
 
     @model_validator(mode="after")
     def _one_budget(self) -> "SelectSettings":
-        if (self.ratio is None) == (self.num_masks is None):
-            raise ValueError("select needs exactly one of ratio and num_masks")
+        if self.ratio is None and self.num_masks is None:
+            raise ValueError("needs a budget: set ratio or num_masks")
+        if self.ratio is not None and self.num_masks is not None:
+            raise ValueError("has two budgets, ratio and num_masks: set the one that is not meant to null")
         return self

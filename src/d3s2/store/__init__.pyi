@@ -9,6 +9,7 @@ from .joining import keep_provenance as keep_provenance
 from .manifest import read_manifest as read_manifest
 from .publishing import Destination as Destination
 from .reader import DistilledSet as DistilledSet
+from .torch_dataset import TorchPairs as TorchPairs
 from .verification import Verification as Verification
 from .verification import verify as verify
 from .writer import SetWriter as SetWriter

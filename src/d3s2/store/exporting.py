@@ -22,6 +22,15 @@ def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> 
         UsageError: the format is not known.
         DataError: the set does not fit the format.
         StoreError: `to` is not empty, the set is unfinished, or one of its files is damaged.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> from d3s2.store import export
+        >>> export(Path("runs/small"), Path("exported"), "ultralytics").as_posix()
+        'exported'
     """
     write = EXPORTS.load(format)
     distilled = DistilledSet(folder)

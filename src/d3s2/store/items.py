@@ -118,7 +118,13 @@ WHAT, ADVICE = "the table of items", "restore it from a copy"
 
 
 def item_id_for(source_id: str, copy: int = 0) -> str:
-    """A file name for the `copy`-th item of a mask; ids that cannot be one are made safe and told apart by a digest."""
+    """A file name for the `copy`-th item of a mask; ids that cannot be one are made safe and told apart by a digest.
+
+    Examples:
+        >>> from d3s2.store import item_id_for
+        >>> item_id_for("000003"), item_id_for("000003", copy=1), item_id_for("ulm/3")
+        ('000003', '000003.1', 'ulm_3-a76b5c14')
+    """
     name = source_id
     if not SAFE_ID.fullmatch(name) or len(name) > 100:
         safe = re.sub(r"[^A-Za-z0-9_-]+", "_", source_id)[-80:].lstrip("_-")
@@ -127,7 +133,13 @@ def item_id_for(source_id: str, copy: int = 0) -> str:
 
 
 def noise_seed(run_seed: int, source_id: str, candidate: int) -> int:
-    """What the noise of an item is drawn from."""
+    """What the noise of an item is drawn from.
+
+    Examples:
+        >>> from d3s2.store import noise_seed
+        >>> noise_seed(0, "000003", 0) == noise_seed(0, "000003", 0) != noise_seed(0, "000003", 1)
+        True
+    """
     return seed_for(run_seed, "noise", source_id, candidate)
 
 

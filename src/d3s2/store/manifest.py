@@ -75,7 +75,17 @@ class ManifestRecord(BaseModel):
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a finished set; raises StoreError that says what the folder is instead, or what is wrong."""
+    """The manifest of a finished set; raises StoreError that says what the folder is instead, or what is wrong.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> from d3s2.store import read_manifest
+        >>> read_manifest(Path("runs/small"))["config"]["synthesize"]["steps"]
+        2
+    """
     path = folder / MANIFEST
     if not folder.is_dir():
         raise StoreError(f"{folder}: there is no such folder, expected one that `d3s2 distill` made.")

@@ -26,6 +26,16 @@ class DistilledSet:
 
     Raises:
         StoreError: there is no finished set in the folder, or one that this version cannot read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> from d3s2.store import DistilledSet
+        >>> distilled = DistilledSet(Path("runs/small"))
+        >>> distilled.mask(distilled.ids[0]).shape, distilled.items[0].source_id == distilled.ids[0]
+        ((64, 96), True)
     """
 
     folder: Path

@@ -33,6 +33,15 @@ class TorchPairs(Dataset[Any]):
 
     Raises:
         StoreError: there is no finished set in the folder.
+
+    Examples:
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> from torch.utils.data import DataLoader
+        >>> from d3s2.store import TorchPairs
+        >>> next(iter(DataLoader(TorchPairs("runs/small"), batch_size=2)))["image"].shape
+        torch.Size([2, 3, 64, 96])
     """
 
     def __init__(

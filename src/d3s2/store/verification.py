@@ -49,6 +49,16 @@ def verify(folder: Path, limit: int = 100, progress: Progress = SILENT) -> Verif
 
     Raises:
         StoreError: the folder holds no finished set, or its table cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import d3s2
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
+        >>> from d3s2.store import verify
+        >>> found = verify(Path("runs/small"))
+        >>> found.sound, found.num_items
+        (True, 4)
     """
     distilled = DistilledSet(folder)
     problems = list(_manifest_problems(distilled))

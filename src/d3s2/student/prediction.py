@@ -25,7 +25,16 @@ def predict(
     autocast: torch.dtype | None = None,
     sliding: SlidingWindowSettings | None = None,
 ) -> UInt8[Tensor, "n h w"]:
-    """The most likely class of each pixel of RGB images in 0..255; whole images at once where `sliding` is None."""
+    """The most likely class of each pixel of RGB images in 0..255; whole images at once where `sliding` is None.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.student import predict
+        >>> net = new_segmenter("compact-unet", 5, seed=0, width=8).eval()
+        >>> predict(net, torch.zeros(2, 3, 32, 48, dtype=torch.uint8), device=torch.device("cpu")).shape
+        torch.Size([2, 32, 48])
+    """
     return torch.cat([_classes(net, chunk, device, autocast, sliding).cpu() for chunk in images.split(batch)])
 
 
@@ -90,6 +99,19 @@ def measure(
 
     Args:
         group: processes that share the batches out among them; each gets the counts of all.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.data import open_pairs, open_split
+        >>> from d3s2.metrics import mean_iou
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.student import measure
+        >>> val = open_split(d3s2.load_run("scenes", ["data.options={count: 8}"]).data, "val")
+        >>> net = new_segmenter("compact-unet", val.space.num_classes, seed=0, width=8)
+        >>> counts = measure(net.eval(), open_pairs(val, val.ids), device=torch.device("cpu"))
+        >>> 0 <= mean_iou(counts.confusion) <= 1
+        True
     """
     confusion = np.zeros((net.num_classes, net.num_classes), dtype=np.int64)
     boundary = np.zeros((3, net.num_classes), dtype=np.int64)
@@ -103,5 +125,16 @@ def measure(
 def score(
     net: Segmenter, pairs: PairSource, *, device: torch.device, batch: int = 16, autocast: torch.dtype | None = None
 ) -> Int64[np.ndarray, "c c"]:
-    """The confusion matrix of a network over a split."""
+    """The confusion matrix of a network over a split.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.data import Pairs
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.student import score
+        >>> images, masks = (torch.zeros(2, *shape, dtype=torch.uint8) for shape in ((3, 32, 48), (32, 48)))
+        >>> net = new_segmenter("compact-unet", 5, seed=0, width=8).eval()
+        >>> int(score(net, Pairs(images, masks), device=torch.device("cpu")).sum()) == masks.numel()
+        True
+    """
     return measure(net, pairs, device=device, batch=batch, autocast=autocast).confusion

@@ -83,6 +83,19 @@ def train(
 
     Raises:
         NumericError: a loss that is not finite.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.data import open_pairs, open_split
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.student import TrainSettings, train
+        >>> real = open_split(d3s2.load_run("scenes", ["data.options={count: 8}"]).data, "train")
+        >>> net = new_segmenter("compact-unet", real.space.num_classes, seed=0, width=8)
+        >>> pairs, settings = open_pairs(real, real.ids), TrainSettings(iterations=2, batch=4)
+        >>> wall_s = train(net, pairs, settings, seed=0, device=torch.device("cpu"))
+        >>> net.training
+        False
     """
     learner = _Learner(net, settings, seed, device, autocast, soft, group)
     state = None if checkpoint is None else Checkpoint(checkpoint, learner.parts)

@@ -55,7 +55,15 @@ class Sampled:
 
 
 def item_noise(seed: int, name: str, candidate: int = 0) -> ItemNoise:
-    """What an item draws from depends on the run's seed and its own name alone."""
+    """What an item draws from depends on the run's seed and its own name alone.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.synthesis import item_noise
+        >>> first, again = (torch.randn(2, generator=item_noise(0, "000003").latent) for _ in range(2))
+        >>> bool((first == again).all())
+        True
+    """
     return ItemNoise(
         name,
         torch_generator(seed, "noise", name, candidate),
@@ -94,6 +102,27 @@ def guided_sample(
         UsageError: `settings.start` is below 1 and there are no images, or it leaves no step.
         NumericError: a guidance gradient was not finite at more than three steps of one item; where there are other
             candidates the item is not finite instead.
+
+    Examples:
+        >>> import torch
+        >>> import d3s2
+        >>> from d3s2.data import open_split
+        >>> from d3s2.generator import GENERATORS
+        >>> from d3s2.hub import resolve_source
+        >>> from d3s2.nets import default_layers, load_segmenter
+        >>> from d3s2.synthesis import guided_sample, item_noise
+        >>> from d3s2.teacher import gather_part, merged_bank
+        >>> config = d3s2.load_run("scenes", ["data.options={count: 4}", "synthesize.steps=3"])
+        >>> device, train = torch.device("cpu"), open_split(config.data, "train")
+        >>> teacher = load_segmenter(resolve_source(config.teacher.source), train.space.names, device=device)
+        >>> generator = GENERATORS.load("compact").load(config.generator, train.space, device)
+        >>> image, mask = (torch.from_numpy(of("000003"))[None] for of in (train.image, train.mask))
+        >>> real = [(image.permute(0, 3, 1, 2) / 255, mask)]
+        >>> bank = merged_bank([gather_part(teacher, real, default_layers(teacher))], {})
+        >>> noises = [item_noise(config.seed, "000003")]
+        >>> made = guided_sample(generator, teacher, bank, mask, noises, config.synthesize, device=device)
+        >>> made.items[0].image.shape, sorted(made.items[0].energies)
+        ((64, 96, 3), ['features', 'segmentation'])
     """
     together = sampled_together(len(masks), device)
     with reproducible(device):

@@ -1,7 +1,7 @@
 """Settings of guided sampling, and the guidance rules that are known."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -83,8 +83,8 @@ class SoftSettings(Config):
 class SynthesizeSettings(Config):
     """Stage 2: one image a mask."""
 
-    sampler: str = "ddim"
-    """How the sampler walks from noise to an image: `ddim` or `dpm-solver-2m`."""
+    sampler: Literal["ddim", "dpm-solver-2m"] = "ddim"
+    """How sampling walks from noise to an image."""
     steps: Positive = 24
     """Evaluations of the diffusion network for an image."""
     eta: Share = 0.0

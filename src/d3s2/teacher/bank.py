@@ -24,6 +24,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
+from d3s2.base.names import did_you_mean
 from d3s2.nets import Segmenter
 from d3s2.teacher.class_losses import LossSums
 from d3s2.teacher.losses import class_shares
@@ -125,14 +126,28 @@ def gather_part(
     batches: Iterable[tuple[Float[Tensor, "b 3 h w"], UInt8[Tensor, "b h w"]]],
     layers: Sequence[str],
 ) -> BankPart:
-    """One streaming pass over some of the real data; raises ModelError for a layer that the teacher does not have."""
+    """One streaming pass over some of the real data; raises ModelError for a layer that the teacher does not have.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.teacher import gather_part, merged_bank
+        >>> teacher = new_segmenter("compact-unet", 5, seed=0, width=8).eval()
+        >>> masks = torch.zeros(2, 32, 48, dtype=torch.uint8)
+        >>> part = gather_part(teacher, [(torch.rand(2, 3, 32, 48), masks)], ("up1",))
+        >>> merged_bank([part], {}).means["up1"].shape
+        torch.Size([5, 16])
+    """
     found: BankPart | None = None
     for images, masks in batches:
         with torch.no_grad():
             seen = teacher(images)
         missing = [layer for layer in layers if layer not in seen.features]
         if missing:
-            raise ModelError(f"The teacher has no layer '{missing[0]}': it has {', '.join(seen.features)}.")
+            raise ModelError(
+                f"The teacher has no layer '{missing[0]}': it has {', '.join(seen.features)}."
+                f"{did_you_mean(missing[0], seen.features)}"
+            )
         running = {layer: statistics_of(seen.features[layer], masks, teacher.num_classes) for layer in layers}
         here = BankPart(running, LossSums.empty(teacher.num_classes).seen(seen.scores, masks))
         found = here if found is None else found.merge(here)
@@ -141,7 +156,18 @@ def gather_part(
 
 
 def merged_bank(parts: Iterable[BankPart], provenance: Mapping[str, str]) -> FeatureBank:
-    """The bank of all parts, merged in this order."""
+    """The bank of all parts, merged in this order.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.nets import new_segmenter
+        >>> from d3s2.teacher import gather_part, merged_bank
+        >>> teacher = new_segmenter("compact-unet", 5, seed=0, width=8).eval()
+        >>> masks = torch.zeros(2, 32, 48, dtype=torch.uint8)
+        >>> parts = [gather_part(teacher, [(torch.rand(2, 3, 32, 48), masks)], ("up1",)) for _ in range(2)]
+        >>> merged_bank(parts, {"data": "two parts"}).weights["up1"].shape
+        torch.Size([5])
+    """
     whole = reduce(BankPart.merge, parts)
     return _frozen(whole.running, whole.losses, provenance)
 

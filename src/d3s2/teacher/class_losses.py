@@ -67,6 +67,14 @@ def without_doubtful(
         means: m above; a class that the real data never showed (NaN) has no measure to pass by and loses all its
             pixels, as in FreeMask, whose mean of nothing is 0.
         tau: above 0; smaller takes more away.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.teacher import without_doubtful
+        >>> scores = torch.tensor([[[[4.0, -4.0]], [[-4.0, 4.0]]]])
+        >>> masks = torch.zeros(1, 1, 2, dtype=torch.uint8)
+        >>> without_doubtful(masks, scores, torch.tensor([0.5, 0.5]), tau=1.25).tolist()
+        [[[0, 255]]]
     """
     limits = torch.full((IGNORE + 1,), torch.inf, device=masks.device)
     limits[: len(means)] = torch.nan_to_num(tau * means, nan=-torch.inf)

@@ -65,7 +65,16 @@ def _one_an_item(name: str, found: Any, num_items: int) -> Float[Tensor, " b"]:
 
 
 def agreement(scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, " b"]:
-    """Share of the scored pixels where the teacher's first choice is the mask's class, 0..1; 1 where none is scored."""
+    """Share of the scored pixels where the teacher's first choice is the mask's class, 0..1; 1 where none is scored.
+
+    Examples:
+        >>> import torch
+        >>> from d3s2.teacher import agreement
+        >>> scores = torch.zeros(1, 2, 2, 2)
+        >>> scores[:, 1, 0] = 1.0
+        >>> agreement(scores, torch.tensor([[[1, 1], [1, 255]]], dtype=torch.uint8))
+        tensor([0.6667])
+    """
     scored = masks != IGNORE
     right = (scores.argmax(dim=1).to(masks.dtype) == masks) & scored
     return torch.where(scored.any(dim=(1, 2)), right.sum(dim=(1, 2)) / scored.sum(dim=(1, 2)).clamp(min=1), 1.0)

@@ -78,8 +78,10 @@ def test_what_is_missing_is_named(tmp_path: Path):
         open_dataset("hf", "train", root)
     with pytest.raises(DataError, match=r"there is no column 'target' of images, found image, label; name the columns"):
         open_dataset("hf", "train", root, {"mask_column": "target"})
-    with pytest.raises(DataError, match=r"saved/test: cannot be opened by the package datasets \(KeyError: 'test'\)"):
-        open_dataset("hf", "test", root)
+    with pytest.raises(
+        UsageError, match=r"^Unknown split of .*saved 'trian': known are train\. Did you mean 'train'\?$"
+    ):
+        open_dataset("hf", "trian", root)
 
 
 def test_rows_are_known_by_what_they_hold_and_not_by_the_fingerprint_beside_them(tmp_path: Path):

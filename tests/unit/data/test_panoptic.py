@@ -92,7 +92,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'coco-panoptic' needs the folder that it lies in"):
         open_dataset("coco-panoptic", "train")
     with pytest.raises(DataError, match=r"panoptic_val.json: there is no such file"):
-        open_dataset("coco-panoptic", "val", write_panoptic(tmp_path))
+        open_dataset("coco-panoptic", "val", tmp_path)
+    with pytest.raises(UsageError, match=r"^Unknown split of .* 'trian': known are train\. Did you mean 'train'\?$"):
+        open_dataset("coco-panoptic", "trian", write_panoptic(tmp_path))
     (tmp_path / "images/train").rename(tmp_path / "pictures")
     with pytest.raises(DataError, match=r"no folder of images, expected .*images/train or .*/train; name it in data"):
         open_dataset("coco-panoptic", "train", tmp_path)

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from d3s2.generator.samplers import SAMPLERS, TimeTravel, ddim, dpm_solver_2m, i
 from d3s2.generator.schedules import levels_of
 from d3s2.generator.settings import NoiseWindow
 from d3s2.synthesis.guidance import guide
-from d3s2.synthesis.settings import GuidanceSettings
+from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
 
 FLOW = tuple(Level(alpha=1 - t, sigma=t, time=t) for t in (1.0, 0.75, 0.5, 0.25, 0.0))
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -23,6 +24,10 @@ TARGET = torch.linspace(-1, 1, 48).reshape(1, 3, 4, 4)
 def exact(x: Tensor, level: Level) -> Tensor:
     """A denoiser that knows the answer."""
     return TARGET.to(x).expand_as(x)
+
+
+def test_the_samplers_that_a_run_file_may_name_are_these() -> None:
+    assert set(get_args(SynthesizeSettings.model_fields["sampler"].annotation)) == set(SAMPLERS)
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))

@@ -175,7 +175,7 @@ def test_names_of_folders_cannot_leave_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda root: root.mkdir(), "found 0 images and 0 masks, and no image whose name is in that of a mask"),
+        (lambda root: root.mkdir(), "found 0 images and 0 masks, and no image and mask whose names are alike"),
         (lambda root: None, "there is no such folder; give the one that holds images and masks"),
         (lambda root: (two_folders(root), [one.unlink() for one in (root / "masks").iterdir()]), "and 0 masks"),
         (lambda root: [put(root / f"{k}/a.png", kinds(SCENES.ids[0])) for k in ("images", "masks")], "one pair only"),

@@ -17,7 +17,10 @@ import torch
 
 from d3s2.base.errors import UsageError
 from d3s2.base.machine.cores import crowding, num_cores
+from d3s2.base.names import did_you_mean
 from d3s2.base.progress import Progress
+
+DEVICES = ("cpu", "cuda")
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What launchers set for each process of a group."""
@@ -39,8 +42,9 @@ def pick_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
+        hint = "" if name.partition(":")[0] in DEVICES else did_you_mean(name, DEVICES)
         raise UsageError(
-            f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu."
+            f"Device '{name}' is not available on this machine: `d3s2 doctor` lists what is; try --device cpu.{hint}"
         ) from None
     return device
 

@@ -1,5 +1,6 @@
 """What masks hold: values or colours, how often, in which sizes; and the class names that lie beside them."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,32 @@ def palette_beside(root: Path, colours: Iterable[Colour]) -> tuple[str, tuple[st
         if wanted <= set(palette.values()) and len(set(palette.values())) == len(palette):
             return path.relative_to(root).as_posix(), tuple(palette)
     return None
+
+
+def named_beside(root: Path, contents: Contents) -> tuple[str, tuple[str, ...]] | None:
+    """A table of names, below the root, and its name of each value or colour that the masks hold.
+
+    Source: docs.cvat.ai, `labelmap.txt` (name:r,g,b:parts:actions); Roboflow's `_classes.csv` (value, name).
+    """
+    keys = [*contents.colours] if contents.encoding == "colour" else class_values(contents)
+    for name, read in {"labelmap.txt": _names_of_colours, "_classes.csv": _names_of_values}.items():
+        for path in (root / name, *sorted(root.glob(f"*/{name}"))):
+            if path.is_file():
+                table = dict(read(line) for _, line in filled_lines(path, "names of classes", DataError))
+                names = tuple(table.get(key) or "" for key in keys)
+                if all(names) and len(set(names)) == len(names):
+                    return path.relative_to(root).as_posix(), names
+    return None
+
+
+def _names_of_colours(line: str) -> tuple[Colour | int | None, str]:
+    found = re.match(r"([^#:][^:]*):([0-9]{1,3}),([0-9]{1,3}),([0-9]{1,3}):", line)
+    return ((int(found[2]), int(found[3]), int(found[4])), found[1].strip()) if found else (None, "")
+
+
+def _names_of_values(line: str) -> tuple[Colour | int | None, str]:
+    found = re.fullmatch(r"([0-9]{1,5}) *,(.+)", line)
+    return (int(found[1]), found[2].strip(' "')) if found else (None, "")
 
 
 def made_up_names(contents: Contents) -> tuple[str, ...]:

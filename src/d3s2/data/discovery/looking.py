@@ -6,9 +6,16 @@ from pathlib import Path, PurePosixPath
 from d3s2.base.errors import DataError
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.discovery.contents import class_values, made_up_names, names_beside, palette_beside, read_contents
+from d3s2.data.discovery.contents import (
+    class_values,
+    made_up_names,
+    named_beside,
+    names_beside,
+    palette_beside,
+    read_contents,
+)
 from d3s2.data.discovery.foreign import look_hf, look_panoptic
-from d3s2.data.discovery.patterns import Match, match
+from d3s2.data.discovery.patterns import Match, lies_in, match
 from d3s2.data.discovery.records import Contents, Findings, FoundSplit
 from d3s2.data.discovery.roles import images_and_masks, picture_files
 from d3s2.data.discovery.splits import EVERY, found_splits
@@ -43,7 +50,9 @@ def _look_folders(root: Path, without: Iterable[Path], progress: Progress) -> Fi
     splits, train, test = found_splits(root, matched)
     contents = read_contents(_mask_paths(root, matched, masks), progress)
     beside = _names(root, contents)
-    names, known = (beside[2], True) if beside else (made_up_names(contents), False)
+    table = None if beside else named_beside(root, contents)
+    names = beside[2] if beside else table[1] if table else made_up_names(contents)
+    known = bool(beside or table)
     return Findings(
         root=root,
         dataset="folders",
@@ -56,9 +65,10 @@ def _look_folders(root: Path, without: Iterable[Path], progress: Progress) -> Fi
         names_known=known,
         classes_from=beside[0] if beside else None,
         palette_from=beside[1] if beside else None,
+        names_from=table[0] if table else None,
         images=matched.images,
         masks=matched.masks,
-        unknown=tuple(_unknown(contents, splits, known)),
+        unknown=(*_left_out(matched, images, masks), *_unknown(contents, splits, known)),
     )
 
 
@@ -97,6 +107,18 @@ def _layout(matched: Match, splits: dict[str, FoundSplit]) -> str:
     return f"{how}: images {sides[0]}, masks {sides[1]}"
 
 
+def _left_out(matched: Match, images: list[PurePosixPath], masks: list[PurePosixPath]) -> list[str]:
+    """What is said where images and masks lie in further folders, which may be pairs as well."""
+    over = len(images) - matched.num_images.total(), len(masks) - matched.num_masks.total()
+    elsewhere = [one for one in images if not lies_in(one, matched.images.folder)]
+    if min(over) <= 0 or not elsewhere:
+        return []
+    return [
+        f"What {over[0]:,} images and {over[1]:,} masks in other folders are for ({elsewhere[0]} ...): they are in no "
+        "split. Put all pairs into one folder of images and one of masks, or give the folder of one part."
+    ]
+
+
 def _unknown(contents: Contents, splits: dict[str, FoundSplit], known: bool) -> list[str]:
     found = []
     if not known:
@@ -122,9 +144,17 @@ def _unknown(contents: Contents, splits: dict[str, FoundSplit], known: bool) -> 
 
 
 def _nothing(root: Path, images: list[PurePosixPath], masks: list[PurePosixPath]) -> str:
+    drawn = not masks and next(root.rglob("*.json"), None)
+    if drawn:
+        return (
+            f"{root}: found {len(images):,} images and no mask, but JSON files such as {drawn.relative_to(root)}; "
+            "where these hold outlines (LabelMe, COCO instances), draw them as masks first, one PNG an image with one "
+            "value a class."
+        )
     found = f"found {len(images):,} images" + (f" such as {images[0]}" if images else "")
     found += f" and {len(masks):,} masks" + (f" such as {masks[0]}" if masks else "")
+    instances = " Masks of single objects are drawn into one mask an image first." if len(masks) > len(images) else ""
     return (
-        f"{root}: {found}, and no image whose name is in that of a mask; expected pairs such as images/a.jpg and "
-        "masks/a.png. Say how they correspond in a data set file (docs/datasets.md)."
+        f"{root}: {found}, and no image and mask whose names are alike; expected pairs such as images/a.jpg and "
+        f"masks/a.png or a_mask.png.{instances} Say how they correspond in a data set file (docs/datasets.md)."
     )

@@ -15,6 +15,8 @@ SPLIT = re.compile(r"(?<![a-z])(train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:in
 COLOURED = re.compile(r"colou?r", re.IGNORECASE)
 MOST_TEMPLATES = 4
 """Folders of images, and of masks, that are tried with one another."""
+WORD_BEFORE_NUMBER = re.compile(r"[A-Za-z]+(?=\d)")
+"""`img0001`, whose mask may be `label0001`."""
 CUTS = re.compile(r"[^_.\-]*[_.\-]")
 """Names are cut behind these signs."""
 
@@ -142,14 +144,21 @@ def _placed(files: Sequence[PurePosixPath], template: str) -> Iterator[Placed]:
             yield split, below.with_suffix("").as_posix(), below.suffix.lower().removeprefix(".")
 
 
+def lies_in(file: PurePosixPath, template: str) -> bool:
+    """Whether a file lies below a template of folders."""
+    return next(_placed([file], template), None) is not None
+
+
 def _affixes(names: Sequence[str]) -> list[tuple[str, str]]:
     """What the names of images may begin and end with, beside nothing: what all of them share, up to a cut."""
     stems = [name.rpartition("/")[2] for name in names]
     before = os.path.commonprefix(stems)  # noqa: RUF071
+    word = WORD_BEFORE_NUMBER.match(stems[0]) if stems else None
+    shared = word.group() if word and all(stem.startswith(word.group()) for stem in stems) else ""
     before = "".join(CUTS.findall(before))
     after = os.path.commonprefix([stem[::-1] for stem in stems])  # noqa: RUF071
     after = "".join(CUTS.findall(after))[::-1]
-    return [(one, other) for one in dict.fromkeys(("", before)) for other in dict.fromkeys(("", after))]
+    return [(one, other) for one in dict.fromkeys(("", before, shared)) for other in dict.fromkeys(("", after))]
 
 
 def _strip(name: str, before: str, after: str) -> str | None:
@@ -163,7 +172,8 @@ def _strip(name: str, before: str, after: str) -> str | None:
 def _variants(split: str, name: str, keys: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """What a mask's name may have before and behind the name of an image."""
     folder, slash, stem = name.rpartition("/")
-    cuts = [0, *(found.end() for found in re.finditer(r"[_.\-]", stem))]
+    word = WORD_BEFORE_NUMBER.match(stem)
+    cuts = [0, *([word.end()] if word else []), *(found.end() for found in re.finditer(r"[_.\-]", stem))]
     ends = [len(stem), *(found.start() for found in re.finditer(r"[_.\-]", stem))]
     for start in cuts:
         for end in ends:

@@ -85,6 +85,7 @@ class Findings:
         names_known: whether the folder says them; otherwise they are made up.
         classes_from: a file that has them, below the root.
         palette_from: a CSV file that has colours and names, below the root.
+        names_from: another table that names values or colours, below the root.
         images, masks: where they lie; None for a known data set.
         options: of a known data set.
         unknown: a sentence for each thing that the folder cannot tell.
@@ -101,6 +102,7 @@ class Findings:
     names_known: bool
     classes_from: str | None = None
     palette_from: str | None = None
+    names_from: str | None = None
     images: FoundSide | None = None
     masks: FoundSide | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

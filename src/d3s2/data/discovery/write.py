@@ -64,7 +64,10 @@ def _class_lines(found: Findings) -> Iterator[str]:
     if found.classes_from:
         yield f"classes: {written(found.classes_from)}"
         return
-    yield "# TODO: what are the classes called? Names are made up. Prompts of text-to-image models say them, too."
+    if found.names_from:
+        yield f"# Names are those of {in_comment(Path(found.names_from))}."
+    else:
+        yield "# TODO: what are the classes called? Names are made up. Prompts of text-to-image models say them, too."
     if found.contents.encoding == "colour":
         yield "palette:"
         for name, colour in zip(found.names, found.contents.colours, strict=True):

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
-from d3s2.base.names import choose, nearest
+from d3s2.base.names import choose, did_you_mean, nearest
 from d3s2.base.pixels import Colour
 from d3s2.data import LabelSpace
 
@@ -85,9 +85,8 @@ def colour_condition(masks: UInt8[Tensor, "b h w"], table: UInt8[np.ndarray, "25
 def _checked(space: LabelSpace, class_names: Mapping[str, str]) -> Mapping[str, str]:
     for name in class_names:
         if name not in space.names:
-            hint = nearest(name, space.names)
-            suggestion = f" Did you mean '{hint}'?" if hint else ""
-            raise ModelError(f"generator.class_names: '{name}' is no class of {space.name}.{suggestion}")
+            hint = did_you_mean(name, space.names)
+            raise ModelError(f"generator.class_names: '{name}' is no class of {space.name}.{hint}")
     return class_names
 
 

@@ -48,12 +48,11 @@ def join_run(folder: Path, publish: str | None = None) -> int:
     config = read_config(folder)
     item_ids = [item_id_for(source_id) for source_id in read_selection(folder).ids]
     kinds = (UNGUIDED, GUIDED) if config.synthesize.unguided_too else (GUIDED,)
-    num_items = 0
     for kind in kinds:
         where = folder if kind == GUIDED else folder / UNGUIDED
         if not (where / MANIFEST).exists():
-            num_items += join_set(where, item_ids, partial(with_cost, folder, kind))
+            join_set(where, item_ids, partial(with_cost, folder, kind))
         if publish is not None:
             whole = Destination(publish)
             (whole if kind == GUIDED else whole.below(UNGUIDED)).put_set(where)
-    return num_items
+    return len(kinds) * len(item_ids)
