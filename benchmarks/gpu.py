@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY_WORDS = (
     "data.options={count: {train: 24, test: 6}, size_px: [32, 48]}", "data.size=[32,48]",
     "teacher.train.iterations=3", "teacher.train.width=8", "generator.fit.steps=2", "generator.fit.batch=2",
-    "generator.fit.channels=[32,32]", "synthesize.steps=3", "synthesize.batch=2", "evaluate.train.iterations=2",
+    "generator.fit.channels=[32,32]", "synthesize.start=1", "synthesize.steps=3", "synthesize.batch=2",
+    "evaluate.train.iterations=2",
     "select.ratio=0.2", "evaluate.train.width=8", "evaluate.seeds=1", "evaluate.workers=1",
     "evaluate.sets=[random, distilled]",
 )  # fmt: skip

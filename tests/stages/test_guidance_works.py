@@ -26,6 +26,8 @@ GUIDANCE = ("rule=both", "strength=0.25", "energies={segmentation: 1.0, features
 OVERRIDES = (
     "data.options={count: {train: 400, test: 4}}",
     "select.ratio=0.05",
+    "select.strips=1",
+    "synthesize.start=1",
     "synthesize.steps=12",
     "synthesize.batch=20",
     "synthesize.measure_cost=false",
