@@ -26,7 +26,7 @@ def ablate(folder: Path, *words: str) -> int:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablation") / "grid"
-    assert ablate(folder, "--vary", "synthesize.guidance.strength=0,1.0,2", "--vary", "synthesize.steps=3,2") == 0
+    assert ablate(folder, "--vary", "synthesize.guidance.strength=0,0.5,2", "--vary", "synthesize.steps=3,2") == 0
     return folder
 
 
@@ -66,7 +66,7 @@ def test_models_are_fitted_once_and_real_sets_trained_once(finished: Path) -> No
 def test_the_same_call_again_trains_nothing_and_another_split_scores_anew(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "students").iterdir()}
     old = read_ablation(finished / "ablation-val.json")
-    words = ("--vary", "synthesize.guidance.strength=0,1.0,2", "--vary", "synthesize.steps=3,2")
+    words = ("--vary", "synthesize.guidance.strength=0,0.5,2", "--vary", "synthesize.steps=3,2")
     assert ablate(finished, *words) == 0
     assert {path: path.stat().st_mtime_ns for path in (finished / "students").iterdir()} == before
     assert read_ablation(finished / "ablation-val.json").rows == old.rows
@@ -76,7 +76,7 @@ def test_the_same_call_again_trains_nothing_and_another_split_scores_anew(finish
 
 
 def test_shares_of_an_ablation_have_its_sets_and_its_table(finished: Path, tmp_path: Path) -> None:
-    words = ("--vary", "synthesize.guidance.strength=0,1.0,2", "--vary", "synthesize.steps=3,2")
+    words = ("--vary", "synthesize.guidance.strength=0,0.5,2", "--vary", "synthesize.steps=3,2")
     shutil.copytree(finished / "shared", tmp_path / "shared")
     assert ablate(tmp_path, *words, "--shard", "2/3") == 0  # the others never come
     assert call("join", str(tmp_path)) == 0
