@@ -35,7 +35,7 @@ def select(recipe: Recipe, *, out: Path | str, overrides: Sequence[str] = (), pr
 
     Examples:
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> selection = d3s2.select("scenes", out="runs/small", overrides=small)
         >>> len(selection.ids)
         4
@@ -61,7 +61,7 @@ def distill(
 
     Examples:
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> distilled = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> distilled.image(distilled.ids[0]).shape
         (64, 96, 3)
@@ -84,7 +84,7 @@ def evaluate(
 
     Examples:
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> sets = ["evaluate.sets=[random, distilled]"]
         >>> students = ["evaluate.seeds=1", "evaluate.train.iterations=2", "evaluate.workers=1"]
         >>> results = d3s2.evaluate("scenes", out="runs/small", overrides=[*small, *sets, *students])
@@ -100,7 +100,7 @@ def write_report(folder: Path | str, *, device: str | None = None, progress: Pro
 
     Examples:
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> distilled = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> d3s2.write_report("runs/small").as_posix()
         'runs/small/report.html'

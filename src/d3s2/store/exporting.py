@@ -26,7 +26,7 @@ def export(folder: Path, to: Path, format: str, progress: Progress = SILENT) -> 
     Examples:
         >>> from pathlib import Path
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> from d3s2.store import export
         >>> export(Path("runs/small"), Path("exported"), "ultralytics").as_posix()

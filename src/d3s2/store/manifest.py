@@ -80,11 +80,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Examples:
         >>> from pathlib import Path
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> from d3s2.store import read_manifest
         >>> read_manifest(Path("runs/small"))["config"]["synthesize"]["steps"]
-        2
+        4
     """
     path = folder / MANIFEST
     if not folder.is_dir():

@@ -36,7 +36,7 @@ class TorchPairs(Dataset[Any]):
 
     Examples:
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> from torch.utils.data import DataLoader
         >>> from d3s2.store import TorchPairs

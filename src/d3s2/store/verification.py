@@ -53,7 +53,7 @@ def verify(folder: Path, limit: int = 100, progress: Progress = SILENT) -> Verif
     Examples:
         >>> from pathlib import Path
         >>> import d3s2
-        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=2"]
+        >>> small = ["data.options={count: 40}", "select.ratio=0.1", "synthesize.steps=4"]
         >>> made = d3s2.distill("scenes", out="runs/small", overrides=small)
         >>> from d3s2.store import verify
         >>> found = verify(Path("runs/small"))

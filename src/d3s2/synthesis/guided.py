@@ -112,7 +112,7 @@ def guided_sample(
         >>> from d3s2.nets import default_layers, load_segmenter
         >>> from d3s2.synthesis import guided_sample, item_noise
         >>> from d3s2.teacher import gather_part, merged_bank
-        >>> config = d3s2.load_run("scenes", ["data.options={count: 4}", "synthesize.steps=3"])
+        >>> config = d3s2.load_run("scenes", ["data.options={count: 4}", "synthesize.start=1", "synthesize.steps=3"])
         >>> device, train = torch.device("cpu"), open_split(config.data, "train")
         >>> teacher = load_segmenter(resolve_source(config.teacher.source), train.space.names, device=device)
         >>> generator = GENERATORS.load("compact").load(config.generator, train.space, device)
