@@ -82,7 +82,7 @@ def test_seams_are_the_best_of_all_pairings(run: Run, selection: Selection) -> N
 
 def test_more_strips_cover_no_less_of_rare_classes(run: Run, selection: Selection) -> None:
     rare = np.argsort(run.census.images_per_class)[: run.census.num_classes // 2]
-    whole = load_run("scenes", list(WORDS))
+    whole = load_run("scenes", [*WORDS, "select.strips=1"])
     chosen = chosen_masks(open_run(whole, run.folder.parent / "whole", run.device))
 
     def held(ids: tuple[str, ...]) -> int:
