@@ -64,8 +64,7 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
     results = read_results(folder / RESULTS) if (folder / RESULTS).exists() else None
     content = ReportContent(
         title=f"{run.config.name}, distilled to {len(selection.ids)} images",
-        subtitle=f"{len(selection.ids)} of {len(census.ids):,} masks of {run.train_data.name}, each with one image "
-        f"made for it at {run.config.data.size[0]} x {run.config.data.size[1]} px.",
+        subtitle=_subtitle(run, selection, census),
         date=results.date if results else "",
         asked=_asked(run, selection),
         results=results,
@@ -130,6 +129,13 @@ def make_gallery(run: Run, count: int, read: Callable[[int], PageItem]) -> Galle
     """A few items, spread over the order of choice: mask, its real image, unguided, guided, the teacher's opinion."""
     chosen = np.unique(np.linspace(0, count - 1, min(GALLERY_ROWS, count)).round().astype(int))
     return Gallery(tuple(read(int(position)).pictures for position in chosen), run.train_data.space)
+
+
+def _subtitle(run: Run, selection: Selection, census: MaskCensus) -> str:
+    height, width = run.config.data.size
+    strips, count, whole = run.config.select.strips, len(selection.ids), f"{len(census.ids):,}"
+    masks = f"{count} of {whole} masks" if strips == 1 else f"{count} masks put together of {strips} strips of {whole}"
+    return f"{masks} of {run.train_data.name}, each with one image made for it at {height} x {width} px."
 
 
 def _judgements(run: Run) -> Judgements | None:
