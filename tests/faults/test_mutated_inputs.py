@@ -151,6 +151,7 @@ BY_HAND = [
     ("trace", lambda _: [], "guided-000001.json: input should be an object, got a list of 0"),
     ("trace", set_to([], "noise"), "guided-000001.json: holds other numbers of steps or items than it should"),
     ("fitted", lambda _: [], "fitted.json: input should be an object, got a list of 0"),
+    ("fitted", set_to([], "weights"), "fitted.json: key 'weights': input should be an object, got a list of 0"),
     ("manifest", without("label_space"), "manifest.json: key 'label_space': field required; was it changed by hand?"),
     (
         "manifest",

@@ -5,7 +5,7 @@ from typing import Any
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import sha256_file, write_json
-from d3s2.base.formats.records import read_object
+from d3s2.base.formats.records import read_object, record_from
 from d3s2.base.machine.runtime import hardware, versions
 from d3s2.pipeline.run import Run
 
@@ -23,7 +23,8 @@ def is_fitted(run: Run, folder: Path) -> bool:
             f"{folder}: was fitted on other data than {run.train_data.name} holds now; choose another --out, or "
             "delete that folder to have it fitted anew."
         )
-    changed = sorted(name for name, digest in record.get("weights", {}).items() if _digest(folder / name) != digest)
+    weights = record_from(record.get("weights", {}), dict[str, str], f"{path}: key 'weights'")
+    changed = sorted(name for name, digest in weights.items() if _digest(folder / name) != digest)
     if changed:
         raise StoreError(
             f"{folder / changed[0]}: is not the file that was fitted here, or is gone; put that one back, delete "
