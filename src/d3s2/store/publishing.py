@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
-from d3s2.base.errors import StoreError, UsageError
+from d3s2.base.errors import StoreError
+from d3s2.base.formats.urls import open_store
 from d3s2.store.items import CARD, ITEMS, MANIFEST, Item, own_file, read_items
 
 
@@ -61,14 +60,7 @@ class Destination:
 
     def _opened(self) -> tuple[Any, str]:
         options = {} if "://" in self.url and not self.url.startswith("file:") else {"auto_mkdir": True}
-        try:
-            store, root = fsspec.core.url_to_fs(self.url, **options)
-        except (ImportError, ValueError) as problem:
-            raise UsageError(
-                f"--publish {self.url}: cannot be opened ({problem}); give a folder or a URL that fsspec knows "
-                "(for s3:// pip install 'd3s2[s3]')."
-            ) from None
-        return store, root.rstrip("/")
+        return open_store(self.url, f"--publish {self.url}:", **options)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -12,10 +12,9 @@ from os.path import isdir, isfile, islink, realpath
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
-import fsspec
-
-from d3s2.base.errors import D3S2Error, DataError, UsageError
+from d3s2.base.errors import D3S2Error, DataError
 from d3s2.base.formats.files import MAX_BYTES, MAX_TEXT_BYTES, decoded_text, read_bytes, sha256_text
+from d3s2.base.formats.urls import open_store
 
 URL_SIGN = "://"
 CHECK = "check the address and your rights there"
@@ -37,14 +36,7 @@ class Store:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        try:
-            files, root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as problem:
-            raise UsageError(
-                f"The data set's root {self.url} cannot be opened ({problem}); give a folder, or a URL that fsspec "
-                "knows (for s3:// pip install 'd3s2[s3]')."
-            ) from None
-        return files, root.rstrip("/")
+        return open_store(self.url, f"The data set's root {self.url}")
 
     @cached_property
     def files(self) -> Mapping[str, tuple[int, str]]:

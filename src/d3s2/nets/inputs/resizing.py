@@ -4,6 +4,8 @@ Where deterministic algorithms are asked for, torch writes `F.interpolate` on a 
 that it added up to in the gradient. Resizing is linear along each side, so two products with small matrices do it.
 """
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,13 +29,20 @@ def resized(images: Float[Tensor, "b c h w"], size: tuple[int, int], *, antialia
 def by_matrices(images: Float[Tensor, "b c h w"], size: tuple[int, int], *, antialias: bool = False) -> Tensor:
     """`resized` as products with a matrix for each side."""
     down, across = (
-        _matrix(before, after, antialias, images.dtype).to(images)
+        _matrix(before, after, antialias, images.dtype, images.device)
         for before, after in zip(images.shape[-2:], size, strict=True)
     )
     return down.T @ (images @ across)
 
 
-def _matrix(before: int, after: int, antialias: bool, dtype: torch.dtype) -> Float[Tensor, "before after"]:
-    """How much each of `before` pixels counts in each of `after`: torch's own weights, from one pixel at a time."""
+@lru_cache(maxsize=64)
+def _matrix(
+    before: int, after: int, antialias: bool, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "before after"]:
+    """How much each of `before` pixels counts in each of `after`: torch's own weights, from one pixel at a time.
+
+    Kept on its device: a copy from the host at each step would be waited for.
+    """
     each = torch.eye(before, dtype=torch.promote_types(dtype, torch.float32))[None, None]
-    return F.interpolate(each, size=(before, after), mode="bilinear", align_corners=False, antialias=antialias)[0, 0]
+    weights = F.interpolate(each, size=(before, after), mode="bilinear", align_corners=False, antialias=antialias)
+    return weights[0, 0].to(device, dtype)
