@@ -21,7 +21,7 @@ from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairing import pair_files
 from d3s2.evaluation.judges import load_facts
 from d3s2.evaluation.student_records import Expected, read_early, read_record, times_scored
-from d3s2.pipeline.controls.features import read_features, teacher_features
+from d3s2.pipeline.fitting.features import read_features, teacher_features
 from d3s2.pipeline.judge import read_for_judges
 from d3s2.pipeline.run import Run, read_config
 from d3s2.pipeline.select import read_selection

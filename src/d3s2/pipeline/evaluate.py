@@ -15,10 +15,10 @@ from d3s2.evaluation import Sets, StudentJob, StudentRecord, results_of
 from d3s2.metrics import Metric, metric_named, rarest_classes
 from d3s2.pipeline.controls.best_real import choose_best_real
 from d3s2.pipeline.controls.draws import draw_folder, drawn, make_draws
-from d3s2.pipeline.controls.features import teacher_features
 from d3s2.pipeline.controls.soft_real import softener
 from d3s2.pipeline.controls.validation import on_validation, require_own_split, scored_split
 from d3s2.pipeline.distill import distill_run
+from d3s2.pipeline.fitting.features import teacher_features
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks, composed_ids

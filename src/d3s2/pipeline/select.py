@@ -11,9 +11,19 @@ from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import read_record
 from d3s2.data.census import MaskCensus
-from d3s2.data.strips import strip_id
+from d3s2.data.strips import place_of, strip_id
+from d3s2.pipeline.fitting.features import teacher_features
 from d3s2.pipeline.run import Run
-from d3s2.selection import Selection, SelectSettings, compose_masks, masks_for_ratio, select_masks, with_groups
+from d3s2.selection import (
+    FEATURE_METHODS,
+    Selection,
+    SelectSettings,
+    compose_masks,
+    masks_for_ratio,
+    select_masks,
+    with_groups,
+    with_image_groups,
+)
 from d3s2.set_names import COMPOSED
 
 COMMON_SHARE, LARGEST_WEIGHT = 0.5, 8.0
@@ -31,7 +41,8 @@ def chosen_masks(run: Run) -> Selection:
     """The masks of the distilled set; their ids are read by `Run.source_data`."""
     config = run.config.select
     if config.strips == 1:
-        return choose_masks(run, config.method)
+        by_teacher = config.features == "teacher" and config.method in FEATURE_METHODS
+        return choose_masks(run, config.method, features=teacher_features(run) if by_teacher else None)
     strips = run.strips_data
 
     def choose(num_strips: int, force: tuple[str, ...], forbid: tuple[str, ...], last: bool) -> Selection:
@@ -80,9 +91,12 @@ def _select(
     features: Float32[np.ndarray, "n d"] | None = None,
 ) -> Selection:
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
+    num_classes = census.num_classes
     if config.group_by is not None:
-        num_classes, census = census.num_classes, with_groups(census, config.group_by)
-        weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
+        census = with_groups(census, config.group_by)
+    if config.image_groups is not None:
+        census = with_image_groups(census, _features_of_images(run, census), config.image_groups)
+    weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
     return select_masks(
         census,
         count,
@@ -99,6 +113,15 @@ def _select(
         near_duplicates=config.near_duplicates,
         features=features,
     )
+
+
+def _features_of_images(run: Run, census: MaskCensus) -> Float32[np.ndarray, "n d"]:
+    """Of the whole image that each mask, or strip of a mask, belongs to."""
+    features = teacher_features(run)
+    if census.ids == run.census.ids:
+        return features
+    rows = {item_id: row for row, item_id in enumerate(run.census.ids)}
+    return features[[rows[place_of(strip)[0]] for strip in census.ids]]
 
 
 def rarity_weights(census: MaskCensus, exponent: float) -> dict[str, float]:

@@ -1,4 +1,5 @@
 from .groups import with_groups as with_groups
+from .groups import with_image_groups as with_image_groups
 from .picks import Pick as Pick
 from .picks import Selection as Selection
 from .picks import explain as explain

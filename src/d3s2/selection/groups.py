@@ -1,19 +1,22 @@
-"""Groups of masks (drives, patients, sites) as classes of their own: a selection that covers them as it covers classes.
+"""Groups of masks (drives, patients, sites, looks) as classes of their own: covered as classes are.
 
 A census says nothing of what masks do not show, such as the light of a drive or the scanner of a hospital. Where ids
-tell where a mask comes from, each origin becomes one more class, which its masks hold in full; the objective, its bound
-and its optimisers stay what they are.
+tell where a mask comes from, or features of its image how it looks, each group becomes one more class, which its masks
+hold in full; the objective, its bound and its optimisers stay what they are.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse
+from jaxtyping import Float32
 
 from d3s2.base.errors import UsageError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.census import MaskCensus
+from d3s2.selection.clusters import clusters_of
 
 GROUP = "group "
 """What stands before the name of a group among the classes."""
@@ -34,11 +37,29 @@ def with_groups(census: MaskCensus, group_by: str) -> MaskCensus:
         pattern = re.compile(group_by)
     except re.error as error:
         raise UsageError(f"group_by '{group_by}' is no regular expression: {error}.") from None
-    names = [_group_of(pattern, item_id) for item_id in census.ids]
+    return _with_classes(census, [_group_of(pattern, item_id) for item_id in census.ids], f"group_by '{group_by}'")
+
+
+def with_image_groups(census: MaskCensus, features: Float32[np.ndarray, "n d"], num_groups: int) -> MaskCensus:
+    """The census with a class 'group look N' behind the others for each cluster of the images.
+
+    Args:
+        features: a finite vector of the image of each mask, in the census' order.
+        num_groups: clusters of k-means, 2 at least; fewer where fewer images differ.
+
+    Raises:
+        UsageError: more classes and groups than 255.
+    """
+    _, members = clusters_of(features.astype(np.float64), num_groups)
+    return _with_classes(census, [f"look {member}" for member in members], f"image_groups {num_groups}")
+
+
+def _with_classes(census: MaskCensus, names: Sequence[str], what: str) -> MaskCensus:
+    """`names`: of the group of each mask; `what` made them, for a message."""
     groups = sorted(set(names))
     if census.num_classes + len(groups) > IGNORE:
         raise UsageError(
-            f"group_by '{group_by}' makes {len(groups)} groups (for example '{groups[0]}' and '{groups[-1]}'), "
+            f"{what} makes {len(groups)} groups (for example '{groups[0]}' and '{groups[-1]}'), "
             f"and beside {census.num_classes} classes at most {IGNORE - census.num_classes} fit; group more "
             "coarsely."
         )

@@ -39,6 +39,9 @@ class SelectSettings(Config):
     """Budget as a number of masks."""
     method: Annotated[str, AfterValidator(METHODS.check)] = "class-balanced"
     """A known name, or an own method as `package.module:object` (docs/extending.md)."""
+    features: Literal["census", "teacher"] = "census"
+    """What k-center, herding, facility-location and medoids go by: the masks' shares of classes, or the teacher's
+    features of the images."""
     coverage: CoverageKind = "mixed"
     """What a mask adds to a class: its presence, its share of pixels, or half of each."""
     min_pixels: Positive = 1
@@ -55,6 +58,9 @@ class SelectSettings(Config):
     group_by: str | None = None
     """A regular expression that finds in each id where its mask comes from (a drive, a patient): each origin is covered
     as a class is. Its first bracket is the name; '^[^_]+' takes what stands before the first underscore."""
+    image_groups: Annotated[int, Field(ge=2, le=128)] | None = None
+    """Clusters of the training images in the teacher's features, each of which is covered as a class is: they see
+    light and texture, which masks do not show (the teacher is loaded or fitted for it first); null makes none."""
     group_weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """What a group counts in the objective, where a class counts 1."""
     force: tuple[str, ...] = ()
@@ -76,6 +82,15 @@ class SelectSettings(Config):
             raise ValueError(
                 f"select.force names whole masks, and select.strips is {self.strips}; leave force out, or set "
                 "select.strips to 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_of_whole_masks(self) -> "SelectSettings":
+        if self.strips > 1 and self.features == "teacher":
+            raise ValueError(
+                f"select.features is teacher, which sees whole images, and select.strips is {self.strips}; set "
+                "select.features to census, or select.strips to 1"
             )
         return self
 

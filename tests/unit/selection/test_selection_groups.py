@@ -8,7 +8,7 @@ import scipy.sparse
 
 from d3s2.base.errors import UsageError
 from d3s2.data.census.counts import MaskCensus
-from d3s2.selection.groups import with_groups
+from d3s2.selection.groups import with_groups, with_image_groups
 from d3s2.selection.select import select_masks
 from d3s2.selection.settings import METHODS
 
@@ -59,6 +59,24 @@ def test_quotas_and_weights_know_groups_by_name() -> None:
     assert drives_of(select_masks(grouped, 6, quotas={"group rain": 4}).ids)["rain"] >= 4
     heavy = select_masks(grouped, 6, coverage="mass", class_weights={"group dusk": 100.0})
     assert drives_of(heavy.ids)["dusk"] == 2
+
+
+def test_images_that_look_alike_are_a_group_and_every_look_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    looks = np.array([0] * 30 + [1] * 8 + [2] * 2)  # as DRIVES
+    features = (10 * np.eye(3)[looks] + rng.normal(scale=0.1, size=(40, 3))).astype(np.float32)
+    grouped = with_image_groups(census(), features, 3)
+    held = grouped.pixels.toarray()[:, 4:] > 0
+    assert sorted(held.sum(axis=0).tolist()) == [2, 8, 30]
+    assert all(len(set(looks[column])) == 1 for column in held.T)
+    chosen = select_masks(grouped, 6, coverage="mass", class_weights=dict.fromkeys(grouped.class_names[4:], 3.0))
+    assert set(drives_of(chosen.ids)) == {"noon", "rain", "dusk"}
+    assert {pick.reason_class for pick in chosen.picks} & {f"group look {number}" for number in range(3)}
+
+
+def test_images_that_are_all_alike_are_one_group() -> None:
+    alike = np.ones((40, 3), dtype=np.float32)
+    assert with_image_groups(census(), alike, 5).class_names[4:] == ("group look 0",)
 
 
 @pytest.mark.parametrize("method", [*METHODS])

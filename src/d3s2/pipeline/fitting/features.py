@@ -23,7 +23,6 @@ BATCH = 16
 FEATURES = "features"
 
 
-@torch.no_grad()
 def teacher_features(run: Run) -> Float32[np.ndarray, "n d"]:
     """A vector for each mask of the census: the deepest layer of the teacher over a coarse grid, centred and scaled.
 
@@ -36,7 +35,7 @@ def teacher_features(run: Run) -> Float32[np.ndarray, "n d"]:
     if not path.exists():
         pairs, parts = open_pairs(run.train_data, ids), in_order(len(ids), BATCH)
         rows = []
-        with run.progress.task("features of real images", len(ids)) as task, reproducible(run.device):
+        with run.progress.task("features of real images", len(ids)) as task, reproducible(run.device), torch.no_grad():
             for chunk in pairs.batches(parts):
                 rows.append(pooled_features(teacher, to_unit(chunk.images).to(run.device)).cpu())
                 task.advance(len(chunk))
