@@ -63,6 +63,19 @@ def mean_soft_cross_entropy(
     return losses.where(counted, 0).sum() / counted.sum().clamp(min=1)
 
 
+def pixel_loss(
+    scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
+) -> Float[Tensor, ""]:
+    """`mean_cross_entropy`, mixed with that on soft labels where there are any: both by one softmax of the scores."""
+    if soft is None:
+        return mean_cross_entropy(scores, masks)
+    logs = F.log_softmax(scores.float(), dim=1)
+    counted = masks != IGNORE
+    hard = F.nll_loss(logs, masks.long(), ignore_index=IGNORE, reduction="sum")
+    by_cell = -(logs * soft.probabilities.float()).sum(dim=1).where(counted, 0).sum()
+    return ((1 - soft.weight) * hard + soft.weight * by_cell) / counted.sum().clamp(min=1)
+
+
 def with_soft(
     hard: Float[Tensor, ""], scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets
 ) -> Float[Tensor, ""]:

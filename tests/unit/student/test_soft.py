@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from d3s2.data.pairs import Pairs
 from d3s2.nets.compact.unet import CompactUNet
-from d3s2.nets.trainable import SoftTargets, mean_cross_entropy, mean_soft_cross_entropy
+from d3s2.nets.trainable import SoftTargets, mean_cross_entropy, mean_soft_cross_entropy, pixel_loss, with_soft
 from d3s2.store.soft import SoftLabels, soften
 from d3s2.student.augment import augment, draw_variation
 from d3s2.student.settings import AugmentationSettings, TrainSettings
@@ -69,6 +69,19 @@ def test_a_pair_without_soft_labels_teaches_its_mask() -> None:
     torch.testing.assert_close(
         mean_soft_cross_entropy(scores, soft[:1], moved[:1]), mean_cross_entropy(scores, moved[:1])
     )
+
+
+def test_both_losses_by_one_softmax_are_those_by_two() -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(2, 5, 6, 7, generator=generator, dtype=torch.float32).requires_grad_()
+    masks = torch.randint(5, (2, 6, 7), generator=generator).to(torch.uint8)
+    masks[0, :3] = 255
+    soft = SoftTargets(torch.rand(2, 5, 6, 7, generator=generator).softmax(dim=1), 0.3)
+    ours = torch.autograd.grad(pixel_loss(scores, masks, soft), scores)
+    theirs = torch.autograd.grad(with_soft(mean_cross_entropy(scores, masks), scores, masks, soft), scores)
+    torch.testing.assert_close(ours, theirs)
+    nothing = torch.full_like(masks, 255)
+    assert pixel_loss(scores, nothing, soft) == 0
 
 
 def test_the_loss_is_mixed_by_the_weight_and_ignored_pixels_have_no_part() -> None:

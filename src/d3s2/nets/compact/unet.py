@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from d3s2.nets.architectures import UNET_GROUPS
 from d3s2.nets.inputs.padding import edge_padded
 from d3s2.nets.segmenter import Segmentation
-from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, mean_cross_entropy, with_soft
+from d3s2.nets.trainable import BACKBONE_LR_SHARE, SoftTargets, group_parameters, pixel_loss
 
 PACK = 2
 NUM_LEVELS = 4
@@ -64,9 +64,7 @@ class CompactUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def loss(
         self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
     ) -> Float[Tensor, ""]:
-        scores = self(images).scores
-        hard = mean_cross_entropy(scores, masks)
-        return hard if soft is None else with_soft(hard, scores, masks, soft)
+        return pixel_loss(self(images).scores, masks, soft)
 
     def parameter_groups(
         self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
