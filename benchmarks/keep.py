@@ -84,7 +84,10 @@ def read_kept(path: Path) -> dict[str, Any]:
 def of_budgets(ablation: dict[str, Any]) -> dict[str, Any]:
     """The records of an ablation as those of an evaluation, each with its share of the masks; each set once."""
     rows = [row for row in ablation.pop("rows") if row["axis"] == "budget" or row["result"]["name"] == "all"]
-    return {"sets": [{**current_row(row["result"]), "budget": round(row["share"], 4)} for row in rows], **ablation}
+    sets = [
+        {**current_row(row["result"]), "budget": round(row["share"], 4), "chosen": row.get("chosen")} for row in rows
+    ]
+    return {"sets": sets, "draws": ablation["config"]["evaluate"]["draws"], **ablation}
 
 
 def table(path: Path, full: bool, up: str) -> str:
@@ -120,7 +123,7 @@ def _factor(row: dict[str, Any], base: dict[str, Any]) -> str:
 
 
 def budget_table(path: Path, results: dict[str, Any], full: bool, up: str) -> str:
-    """Markdown of a grid: a row a set, a column a budget; the factor is against random images of the same number."""
+    """Markdown of a grid: a row a set, a column a budget; factors are against real sets of the same number."""
     students = list(dict.fromkeys(row["student"] for row in results["sets"]))
     parts = []
     for student in students:
@@ -139,21 +142,29 @@ def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
     found = {(row["name"], row["budget"]): row for row in rows}
     for name in dict.fromkeys(row["name"] for row in rows if row["name"] != "all"):
         mark = "**" if name == "distilled" else ""
-        cells = [_measured(found.get((name, budget)), found.get(("random", budget)), score) for budget in budgets]
+        cells = [
+            _measured(name, {one: row for (one, at), row in found.items() if at == budget}, score) for budget in budgets
+        ]
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" for cell in (set_title(name), *cells)) + " |")
     everything = next((row for row in rows if row["name"] == "all"), None)
     if everything is not None:
-        lines.append(f"| {set_title('all')} | {_measured(everything, None, score)} |" + " |" * (len(budgets) - 1))
+        lines.append(f"| {set_title('all')} | {_score(everything, score)} |" + " |" * (len(budgets) - 1))
     return lines
 
 
-def _measured(row: dict[str, Any] | None, random: dict[str, Any] | None, score: str) -> str:
+def _measured(name: str, rows: dict[str, dict[str, Any]], score: str) -> str:
+    """One set of one budget: the score, its factor of random real, and of the best real where that is there."""
+    row = rows.get(name)
     if row is None or mean_of(row, score) is None:
         return "-"
-    text = _score(row, score)
-    if random is None or random is row or (mean_of(random, score) or 0) < LEAST:
-        return text
-    return f"{text} (× {mean_of(row, score) / mean_of(random, score):.2f})"
+    text = _score(row, score) + (f", {row['chosen']}" if row.get("chosen") else "")
+    bases = [rows.get(base_for(name, base, rows) or "") for base in (RANDOM, BEST_REAL)]
+    factors = [
+        f"× {mean_of(row, score) / mean_of(base, score):.2f}"
+        for base in bases
+        if base is not None and base is not row and (mean_of(base, score) or 0) >= LEAST
+    ]
+    return f"{text} ({', '.join(factors)})" if factors else text
 
 
 def mean_of(row: dict[str, Any], score: str) -> Any:
@@ -173,7 +184,18 @@ def _caption(path: Path, results: dict[str, Any], up: str) -> str:
     trained = " and ".join(f"a {student} after {iterations:,} iterations" for student, iterations in students)
     return (
         f"*{config['name']}* at {size} px, {results['dataset']}: mean ± deviation over {len(row['seeds'])} seeds of "
-        f"{trained}; tail: the rarest third of the classes. {_spread(results)}{_recounted(results)}{where}"
+        f"{trained}; tail: the rarest third of the classes. {_factors(results)}{_spread(results)}{_recounted(results)}"
+        f"{where}"
+    )
+
+
+def _factors(results: dict[str, Any]) -> str:
+    """What the factors of a grid are of."""
+    if "budget" not in results["sets"][0] or not any(row["name"] == BEST_REAL for row in results["sets"]):
+        return ""
+    return (
+        "In brackets: × random real, × best real, both with the same kind of labels; behind a best real set, how it "
+        f"was chosen on {results['config']['data']['val']}. "
     )
 
 

@@ -89,6 +89,16 @@ def test_shares_of_an_ablation_have_its_sets_and_its_table(finished: Path, tmp_p
     assert scores(tmp_path) == scores(finished)
 
 
+def test_the_best_real_subset_says_how_it_was_chosen(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "shared", tmp_path / "shared")
+    sets = ("evaluate.sets=[best-real]", "evaluate.best_real.candidates=[balanced, rarest-first]")
+    assert ablate(tmp_path, *sets, "--vary", "synthesize.steps=2", "--split", "test") == 0
+    best, made = read_ablation(tmp_path / "ablation-test.json").rows
+    assert best.chosen in ("balanced", "rarest-first")
+    assert made.chosen is None
+    assert f"best real: {best.chosen}" in (tmp_path / "ablation-test.md").read_text()
+
+
 @pytest.mark.slow
 def test_workers_have_the_batches_and_students_of_all_variants_as_one_list(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished / "shared", tmp_path / "shared")
@@ -115,7 +125,7 @@ def test_tables_stand_beside_the_json(finished: Path) -> None:
     lines = (finished / "ablation-val.csv").read_text().splitlines()
     assert len(lines) == 9
     assert "<h3>Steps</h3>" in (finished / "ablation-val.html").read_text()
-    assert lines[0].startswith("axis,variant,overrides,share,energies,sampling_s,name,items")
+    assert lines[0].startswith("axis,variant,overrides,share,energies,sampling_s,chosen,name,items")
 
 
 def test_budgets_compare_every_set_of_the_recipe_with_random_images_of_their_own_number(tmp_path: Path) -> None:

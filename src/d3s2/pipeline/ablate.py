@@ -36,7 +36,7 @@ from d3s2.pipeline.work.students import train_jobs
 from d3s2.pipeline.work.workers import workers_for_models
 from d3s2.report import ReportContent, ablation_csv, ablation_table, render, to_markdown
 from d3s2.results import REFERENCE, Ablation, AblationRow, write_ablation
-from d3s2.set_names import HERE, parse_name
+from d3s2.set_names import BEST_REAL, HERE, SOFT_END, parse_name
 from d3s2.store import MANIFEST, DistilledSet
 
 SHARED, VARIANTS = "shared", "variants"
@@ -210,6 +210,7 @@ def _scored(
     comparison, records = compared
     results, _ = comparison.results(records, command)
     num_all = len(comparison.run.train_data.ids)
+    chosen = {f"{BEST_REAL}{SOFT_END if choice.soft else ''}": choice.chosen for choice in comparison.choices}
     rows = []
     for result in results.sets:
         made = _made_set(comparison.run, result.name)
@@ -222,6 +223,7 @@ def _scored(
                 energies=_mean_energies(made) if made else {},
                 sampling_s=made.manifest["cost"]["sampling_s"] if made else None,
                 result=result,
+                chosen=chosen.get(result.name),
             )
         )
     return rows

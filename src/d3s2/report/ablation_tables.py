@@ -22,7 +22,7 @@ def ablation_table(ablation: Ablation) -> Table:
 
 def ablation_csv(ablation: Ablation) -> str:
     """One line a row with every number unrounded; lists are separated by spaces."""
-    own = ("axis", "variant", "overrides", "share", "energies", "sampling_s")
+    own = ("axis", "variant", "overrides", "share", "energies", "sampling_s", "chosen")
     metrics = list(dict.fromkeys(name for row in ablation.rows for name in row.result.scores))
     return csv_of({name: getattr(row, name) for name in own} | columns_of(row.result, metrics) for row in ablation.rows)
 
@@ -34,7 +34,7 @@ def _cells(ablation: Ablation, row: AblationRow) -> tuple[str, ...]:
     return (
         row.axis,
         row.variant,
-        set_title(result.name),
+        set_title(result.name) if row.chosen is None else f"{set_title(result.name)}: {row.chosen}",
         f"{result.items:,}",
         score_cell(result, MIOU),
         score_cell(result, TAIL_MIOU),

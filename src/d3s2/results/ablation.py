@@ -27,6 +27,7 @@ class AblationRow:
         energies: mean energies of the finished images, by name; empty for real sets.
         sampling_s: what sampling them took.
         result: the students.
+        chosen: of the best real subset, by which method its pairs were chosen.
     """
 
     __pydantic_config__ = RECORD
@@ -38,6 +39,7 @@ class AblationRow:
     energies: dict[str, float]
     sampling_s: float | None
     result: SetResult
+    chosen: str | None = None
 
 
 @dataclass(frozen=True)
