@@ -230,7 +230,6 @@ def test_another_kind_of_network_and_a_damaged_folder_are_named(folders: dict[st
     ("kind", "changes"),
     [
         ("eomt", {"num_attention_heads": -2}),
-        ("mask2former", {"num_attention_heads": -2}),
         ("segformer", {"num_attention_heads": [1, 1, 2, -2]}),
         ("segformer", {"strides": [4, 2, 2, 0]}),
         ("upernet", {"pool_scales": [1, -2]}),
