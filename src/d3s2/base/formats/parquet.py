@@ -29,7 +29,7 @@ MAX_UNPACKED_BYTES = 8 << 30
 MAX_TEXT_CHARACTERS = 1024
 FREE_ROWS = 20_000
 """Rows that a file of any size may hold; beyond them each row must take its share of the file."""
-BATCH_ROWS = 4096
+BATCH_ROWS = 1024
 BUFFER_BYTES = 1 << 16  # of each column: without it the packed bytes of a whole column are read at once
 
 
