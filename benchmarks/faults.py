@@ -3,9 +3,9 @@
     python benchmarks/faults.py --kills 50 --seed 1
 
 writes benchmarks/faults_seed-1_<hardware>_<date>.json. Kills come at random moments over all steps, in turn to each
-executor, --times of them to a run, which is resumed after each; of every other fault there are --others trials. The
-faults are those of tests/faults/interrupted.py. Linux only; a full disk needs the right to mount a small file system
-(else `ulimit -f` alone is tried).
+executor and line (`d3s2 evaluate` and `d3s2 ablate`), --times of them to a run, which is resumed after each; of every
+other fault there are --others trials. The faults are those of tests/faults/interrupted.py, and --faults names some of
+them. Linux only; a full disk needs the right to mount a small file system (else `ulimit -f` alone is tried).
 """
 
 import argparse
@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "faults")]
 
-from interrupted import FAULTS, Trial, can_mount, changed_data, tried, undisturbed  # noqa: E402
+from interrupted import FAULTS, LINES, Trial, can_mount, changed_data, tried, undisturbed  # noqa: E402
 
 from d3s2.base.machine.runtime import commit, hardware, versions  # noqa: E402
 
@@ -35,17 +35,17 @@ POOLS = ("two workers", "ray")
 FITTING = {"worker killed": POOLS, "each worker killed": POOLS, "each share killed": ("shares",)}
 
 
-def plan(runs: int, others: int, executors: tuple[str, ...], mounts: bool) -> Iterator[tuple[str, str]]:
-    """(fault, executor) of every trial, `runs` of them of runs that are killed."""
-    pairs = [(fault, executor) for fault in KILLS for executor in executors]
-    yield from islice(cycle(sorted(pairs, key=lambda pair: executors.index(pair[1]))), runs)
-    for number, fault in enumerate(
-        fault for fault in FAULTS if fault not in KILLS and (mounts or fault != "full disk")
-    ):
+def plan(
+    runs: int, others: int, faults: Sequence[str], executors: Sequence[str], lines: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    """(fault, executor, line) of every trial, `runs` of them of runs that are killed."""
+    kills = [fault for fault in KILLS if fault in faults]
+    yield from islice(cycle((fault, *where) for where in product(executors, lines) for fault in kills), runs)
+    for number, fault in enumerate(fault for fault in faults if fault not in KILLS):
         fitting = FITTING.get(fault, executors if fault in ("SIGTERM", "Ctrl-C") else executors[:2])
-        known = [one for one in fitting if one in executors]
+        known = [*product([one for one in fitting if one in executors], lines)]
         for turn in range(others if known else 0):
-            yield fault, known[(number + turn) % len(known)]
+            yield fault, *known[(number + turn) % len(known)]
 
 
 def main() -> None:
@@ -56,22 +56,26 @@ def main() -> None:
     parser.add_argument("--others", type=int, default=4, help="trials of each other fault")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--executors", default="one process,two workers,shares,ray")
+    parser.add_argument("--lines", default=",".join(LINES))
+    parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="no trial begins later than this")
     asked = parser.parse_args()
     random, trials, began = Random(asked.seed), [], time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
-        whole, mounts = undisturbed(scratch / "whole"), can_mount(scratch / "mount")
-        pairs = list(plan(-(-asked.kills // asked.times), asked.others, tuple(asked.executors.split(",")), mounts))
-        random.shuffle(pairs)  # so that a limit of time leaves some of each
-        begin: dict[str, Any] = {"commit": commit(), "planned": len(pairs)}
+        executors, lines = asked.executors.split(","), asked.lines.split(",")
+        whole = {line: undisturbed(scratch / f"whole-{line}", line) for line in lines}
+        faults = [fault for fault in asked.faults.split(",") if fault != "full disk" or can_mount(scratch / "mount")]
+        planned = list(plan(-(-asked.kills // asked.times), asked.others, faults, executors, lines))
+        random.shuffle(planned)  # so that a limit of time leaves some of each
+        begin: dict[str, Any] = {"commit": commit(), "planned": len(planned)}
         begin["changed_data_problems"] = changed_data(scratch / "changed")
-        for number, (fault, executor) in enumerate(pairs):
+        for number, (fault, executor, line) in enumerate(planned):
             if time.monotonic() - began > asked.limit_s:
                 break
             times, drawn = asked.times if fault in KILLS else 1, Random(f"{asked.seed} {number}")
-            trials.append(tried(fault, executor, scratch / f"{number:04d}", whole, drawn, times))
-            print(f"{number + 1}/{len(pairs)}", trials[-1], file=sys.stderr, flush=True)
+            trials.append(tried(fault, executor, line, scratch / f"{number:04d}", whole[line], drawn, times))
+            print(f"{number + 1}/{len(planned)}", trials[-1], file=sys.stderr, flush=True)
             keep(trials, asked.seed, begin | {"wall_s": round(time.monotonic() - began)})
 
 
@@ -88,10 +92,13 @@ def keep(trials: list[Trial], seed: int, more: dict[str, Any]) -> None:
         "kills": sum("kill" in one.fault.lower() for one, _ in happened),
         "by_fault": Counter(one.fault for one, _ in happened),
         "by_executor": Counter(one.executor for one, _ in happened),
+        "by_line": Counter(one.line for one, _ in happened),
         "by_last_step": Counter(moment.step for _, moment in happened),
         "verified": Counter("clean" if one.verified == "clean" else "named" for one in trials),
         "without_problem": sum(not one.problems for one in trials),
-        "problems": [f"{one.fault}, {one.executor}: {problem}" for one in trials for problem in one.problems],
+        "problems": [
+            f"{one.fault}, {one.executor}, {one.line}: {problem}" for one in trials for problem in one.problems
+        ],
         "rows": [asdict(one) for one in trials],
         **more,
     }

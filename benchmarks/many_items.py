@@ -120,14 +120,18 @@ def begin_nothing(_: None) -> Callable[[tuple[int]], None]:
 
 def manifest(count: int, folder: Path) -> Callable[[], object]:
     """A set of so many items: written, finished, read and verified."""
-    image, label = Noise(1).image("noise-00000000"), Noise(1).mask("noise-00000000")
-    facts = ItemFacts("x", seed=0, candidate=0, energies_before={}, energies_after={"a": 1.0}, teacher_accuracy=0.5)
+    noise = Noise(count)
     provenance = {key: {} for key in ("inputs", "models", "versions", "cost", "config")} | {"commit": None}
 
     def work() -> None:
         writer = SetWriter(folder / "set", "digest", SPACE)
-        for number in range(count):
-            writer.write(f"{number:08d}", image, label, facts)
+        for number, item_id in enumerate(noise.ids):
+            # What items of a real set have: no two are alike, so that their table cannot be packed to nothing.
+            energies = {"a": 1 / (number + 1)}
+            facts = ItemFacts(
+                item_id, number, 0, energies_before=energies, energies_after=energies, teacher_accuracy=0.5
+            )
+            writer.write(item_id, noise.image(item_id), noise.mask(item_id), facts)
         writer.finish(provenance)
         assert len(DistilledSet(folder / "set").items) == count
         assert verify(folder / "set").sound

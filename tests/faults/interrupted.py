@@ -23,6 +23,9 @@ from tiny_run import TINY, call, content
 from unknown_data import two_folders
 
 RECIPE = ("scenes", *TINY, "synthesize.batch=1")
+VARIANTS = ("evaluate.seeds=1", "evaluate.sets=[random, distilled]", "--vary", "synthesize.steps=3,2")
+LINES = {"evaluate": RECIPE, "ablate": (*RECIPE, *VARIANTS)}
+"""Commands that lead from the data to a table, with what they are called with."""
 OWN_DATA = (
     "teacher.train={iterations: 2, batch: 2, width: 8}",
     "generator.fit={steps: 2, batch: 2, channels: [32, 32]}",
@@ -42,7 +45,7 @@ HEARS_CTRL_C = (
 """What runs in the background ignores Ctrl-C otherwise."""
 OBEYS_PERMISSIONS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 """Before a command of root's, who may read everything otherwise."""
-UNREADABLE = (".", "census", "models", "students", "images", "unguided", "traces")
+UNREADABLE = (".", "census", "models", "students", "images", "unguided", "traces", "shared", "variants")
 WORKED_STEPS = ("feature bank", "synthesize", "students")
 """Those that have workers, of a data set whose census one process takes."""
 DATA_SAYS = re.compile(r"holds a distilled set of a different call|other data|changed")
@@ -58,6 +61,7 @@ class Scene:
         random: what moments and sizes are drawn from.
         whole: the folder of a run that nothing happened to.
         times: how often it happens, to one call after the other.
+        line: a key of LINES.
     """
 
     folder: Path
@@ -65,6 +69,7 @@ class Scene:
     random: Random
     whole: Path
     times: int = 1
+    line: str = "evaluate"
     started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     moments: list["Moment"] = field(default_factory=list)
 
@@ -82,9 +87,14 @@ class Scene:
         self.started.append(process)
         return process
 
-    def evaluate(self, before: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
+    def begin_line(self, before: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """Begins the whole line."""
-        return self.begin("evaluate", *RECIPE, *EXECUTORS[self.executor], before=before)
+        return self.begin(self.line, *LINES[self.line], *EXECUTORS[self.executor], before=before)
+
+    def begin_share(self, number: int, count: int, joined: bool = False) -> "subprocess.Popen[bytes]":
+        """Begins a share of the sets, or of the students where the sets are `joined`."""
+        command = self.line if joined or self.line == "ablate" else "distill"
+        return self.begin(command, *LINES[self.line], "--shard", f"{number}/{count}")
 
     def said(self, number: int) -> Path:
         """What the call of this number wrote to standard error."""
@@ -124,6 +134,7 @@ class Trial:
     """One fault, at one moment or at several of one run.
 
     Args:
+        line: the command that it came over.
         exit_status: of each process of the disturbed call.
         said: the last line of each.
         verified: "clean", or what `d3s2 verify` said.
@@ -132,6 +143,7 @@ class Trial:
 
     fault: str
     executor: str
+    line: str
     moments: tuple[Moment, ...]
     exit_status: tuple[int, ...]
     said: tuple[str, ...]
@@ -167,7 +179,7 @@ def ctrl_c(scene: Scene) -> set[int]:
 
 def worker_killed(scene: Scene) -> set[int]:
     """One of two workers, in any step that has some; Ray goes on without it."""
-    process = scene.evaluate()
+    process = scene.begin_line()
     kill_worker(scene, process, scene.random.choice(WORKED_STEPS), set())
     process.wait(WITHIN_S)
     return {1, 0}  # 0: it had ended what it had to do
@@ -176,10 +188,10 @@ def worker_killed(scene: Scene) -> set[int]:
 def each_worker_killed(scene: Scene) -> set[int]:
     """Both workers of one step, one after the other: two of Ray in one call, two of this machine in one call each."""
     killed, step = set[int](), scene.random.choice(WORKED_STEPS)
-    process = scene.evaluate()
+    process = scene.begin_line()
     for _ in range(2):
         if process.poll() is not None:
-            process = scene.evaluate()
+            process = scene.begin_line()
         killed |= kill_worker(scene, process, step, killed)
         if scene.executor != "ray":
             process.wait(WITHIN_S)
@@ -189,7 +201,7 @@ def each_worker_killed(scene: Scene) -> set[int]:
 
 def each_share_killed(scene: Scene) -> set[int]:
     """Each of four shares, once it has done a piece; in the end nobody is left who could take over."""
-    left = {number: scene.begin("distill", *RECIPE, "--shard", f"{number}/4") for number in range(1, 5)}
+    left = {number: scene.begin_share(number, 4) for number in range(1, 5)}
     while left:
         for number, process in [*left.items()]:
             if process.poll() is not None or (scene.folder / f"log-{number}-of-4.jsonl").exists():
@@ -207,7 +219,7 @@ def full_disk(scene: Scene) -> set[int]:
     scene.folder.mkdir()
     room = int(size * scene.random.uniform(0.02, 0.9))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "d3s2-faults", str(scene.folder)], check=True)
-    scene.evaluate().wait(WITHIN_S)
+    scene.begin_line().wait(WITHIN_S)
     scene.note(True)
     subprocess.run(["mount", "-o", "remount,size=1g", str(scene.folder)], check=True)
     return {1}
@@ -217,14 +229,14 @@ def file_limit(scene: Scene) -> set[int]:
     """No file may grow beyond a limit (ulimit -f)."""
     sizes = sorted(path.stat().st_size for path in files_in(scene.whole))
     blocks = scene.random.choice(sizes[len(sizes) // 3 :]) // 1024
-    scene.evaluate(before=("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash")).wait(WITHIN_S)
+    scene.begin_line(before=("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash")).wait(WITHIN_S)
     scene.note(True)
     return {1}
 
 
 def unreadable(scene: Scene) -> set[int]:
     """A folder of the run may not be entered any more."""
-    process = scene.evaluate(before=OBEYS_PERMISSIONS if os.geteuid() == 0 else ())
+    process = scene.begin_line(before=OBEYS_PERMISSIONS if os.geteuid() == 0 else ())
     scene.wait_for_moment(process)
     closed = scene.random.choice([path for name in UNREADABLE if (path := scene.folder / name).is_dir()])
     mode = closed.stat().st_mode
@@ -238,9 +250,9 @@ def unreadable(scene: Scene) -> set[int]:
 
 def two_processes(scene: Scene) -> set[int]:
     """A second call on the same folder is refused, and the first one is not disturbed."""
-    first = scene.evaluate()
+    first = scene.begin_line()
     scene.wait_for_moment(first)
-    second = scene.evaluate()
+    second = scene.begin_line()
     second.wait(WITHIN_S)
     happened = first.poll() is None
     first.wait(WITHIN_S)
@@ -289,15 +301,15 @@ FAULTS: dict[str, Callable[[Scene], set[int]]] = {
 def undisturbed(folder: Path, command: str = "evaluate") -> Path:
     """A run that nothing happens to, made in this process."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
-        status = call(command, *RECIPE, "--workers", "1", "--out", str(folder), "--device", "cpu")
+        status = call(command, *LINES.get(command, RECIPE), "--workers", "1", "--out", str(folder), "--device", "cpu")
     assert status == 0, said.getvalue()
     return folder
 
 
-def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random, times: int = 1) -> Trial:
+def tried(fault: str, executor: str, line: str, scratch: Path, whole: Path, random: Random, times: int = 1) -> Trial:
     """Lets one fault come over a run in the folder `scratch`, so many times; then resumes it, and compares."""
     began, folder = time.monotonic(), scratch / "run"
-    with _cleared(scratch), ended(scene := Scene(folder, executor, random, whole, times)):
+    with _cleared(scratch), ended(scene := Scene(folder, executor, random, whole, times, line)):
         problems: list[str] = []
         try:
             expected = FAULTS[fault](scene)
@@ -322,7 +334,7 @@ def tried(fault: str, executor: str, scratch: Path, whole: Path, random: Random,
             problems += [f"other bytes than undisturbed: {one}" for one in differences(folder, whole)]
             problems += [f"left half-written: {path.name}" for path in files_in(folder) if path.suffix == ".part"]
     wall_s = round(time.monotonic() - began, 1)
-    return Trial(fault, executor, tuple(scene.moments), statuses, said, verified, wall_s, tuple(problems))
+    return Trial(fault, executor, line, tuple(scene.moments), statuses, said, verified, wall_s, tuple(problems))
 
 
 def changed_data(scratch: Path) -> tuple[str, ...]:
@@ -364,18 +376,31 @@ def differences(folder: Path, whole: Path) -> list[str]:
 
 
 def evidence(folder: Path) -> dict[str, object]:
-    """All of a run that must be the same from run to run."""
-    found: dict[str, object] = dict(content(folder))
-    for path in sorted(folder.glob("models/**/*.safetensors")):
+    """All of a run, or of the runs of an ablation, that must be the same from run to run."""
+    found: dict[str, object] = {}
+    for run in runs_in(folder):
+        for name, of_bytes in content(run).items():
+            found[f"{run.relative_to(folder)}/{name}"] = of_bytes
+        for path in filter(Path.exists, (run / "manifest.json", run / "unguided/manifest.json")):
+            manifest = json.loads(path.read_text())
+            # Where the run lies, and what was committed to the code meanwhile, is no part of what the run makes.
+            del (
+                manifest["cost"],
+                manifest["manifest_sha256"],
+                manifest["commit"],
+                manifest["models"]["generator"]["model"],
+            )
+            found[str(path.relative_to(folder))] = manifest
+    for path in sorted(folder.glob("**/models/**/*.safetensors")):
         found[str(path.relative_to(folder))] = path.read_bytes()
-    for name in ("manifest.json", "unguided/manifest.json"):
-        manifest = json.loads((folder / name).read_text())
-        # Where the run lies, and what was committed to the code meanwhile, is no part of what the run makes.
-        del manifest["cost"], manifest["manifest_sha256"], manifest["commit"], manifest["models"]["generator"]["model"]
-        found[name] = manifest
     for path in sorted(folder.glob("students/*.json")):
         found[f"students/{path.name}"] = json.loads(path.read_text())["confusion"]
     return found
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of distilled sets: those of an ablation's variants, or the folder itself."""
+    return sorted(folder.glob("variants/*")) or [folder]
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -386,10 +411,11 @@ def files_in(folder: Path) -> list[Path]:
 def _signalled(scene: Scene, send: Callable[["subprocess.Popen[bytes]"], None], status: int) -> set[int]:
     for _ in range(scene.times):
         if scene.executor == "shares":
-            command, share = ("evaluate", 1.0) if _joined(scene) else ("distill", 0.6)  # they end before the students
-            begun = [scene.begin(command, *RECIPE, "--shard", f"{number}/2") for number in (1, 2)]
+            joined = _joined(scene)
+            share = 1.0 if joined else 0.6  # they end before the students
+            begun = [scene.begin_share(number, 2, joined) for number in (1, 2)]
         else:
-            begun, share = [scene.evaluate()], 1.0
+            begun, share = [scene.begin_line()], 1.0
         chosen = scene.random.choice(begun)
         scene.wait_for_moment(chosen, share)
         if chosen.poll() is None:
@@ -402,7 +428,7 @@ def _signalled(scene: Scene, send: Callable[["subprocess.Popen[bytes]"], None], 
 
 def _joined(scene: Scene) -> bool:
     """Whether the sets of shares are whole; finishes them where they can be."""
-    if not (scene.folder / "selection.json").exists():
+    if not all((run / "selection.json").exists() for run in runs_in(scene.folder)):
         return False
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         return call("join", str(scene.folder)) == 0
@@ -424,22 +450,31 @@ def kill_worker(scene: Scene, process: "subprocess.Popen[bytes]", step: str, but
 
 def _resumed(scene: Scene) -> list[str]:
     """Calls again until the run is whole; what went wrong."""
-    calls: list[tuple[str, ...]] = [("evaluate", *RECIPE, *EXECUTORS[scene.executor])]
     if scene.executor == "shares":
-        calls.insert(0, ("distill", *RECIPE, "--shard", "1/2"))
-    for words in calls:
-        status = scene.begin(*words).wait(WITHIN_S)
-        if status:
-            return [f"`d3s2 {words[0]}` ended with {status}: {_last_line(scene.said(len(scene.started) - 1))}"]
-        if "--shard" in words and not (scene.folder / "manifest.json").exists():
+        problem = _ended(scene, scene.begin_share(1, 2))
+        if problem is None and not all((run / "manifest.json").exists() for run in runs_in(scene.folder)):
             with redirect_stdout(StringIO()), redirect_stderr(StringIO()) as said:
                 status = call("join", str(scene.folder))
-            if status:
-                return [f"`d3s2 join` ended with {status}: {said.getvalue().strip()}"]
-    return []
+            problem = f"`d3s2 join` ended with {status}: {said.getvalue().strip()}" if status else None
+        if problem is not None:
+            return [problem]
+    problem = _ended(scene, scene.begin_line())
+    return [] if problem is None else [problem]
+
+
+def _ended(scene: Scene, process: "subprocess.Popen[bytes]") -> str | None:
+    """What went wrong in a call that nothing disturbs."""
+    status = process.wait(WITHIN_S)
+    return f"a call ended with {status}: {_last_line(scene.said(len(scene.started) - 1))}" if status else None
 
 
 def _verified(folder: Path) -> tuple[str, list[str]]:
+    """What `d3s2 verify` says of a run; of an ablation, of the first variant that is not clean."""
+    found = [_verified_run(run) for run in runs_in(folder)]
+    return next((one for one in found if one[0] != "clean"), found[0])
+
+
+def _verified_run(folder: Path) -> tuple[str, list[str]]:
     with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as said:
         status = call("verify", str(folder))
     text = (out.getvalue() + said.getvalue()).strip()
@@ -461,7 +496,7 @@ def _last_line(path: Path) -> str:
 
 
 def _last_step(folder: Path) -> str:
-    records = [record for path in folder.glob("log*.jsonl") for record in _records(path)]
+    records = [record for path in folder.rglob("log*.jsonl") for record in _records(path)]
     return max(records, key=lambda record: record["time"])["step"] if records else "before the first piece"
 
 
@@ -472,7 +507,7 @@ def _records(log: Path) -> list[dict[str, str]]:
 
 def _workers_of(scene: Scene, step: str) -> list[int]:
     """Process ids of the workers of a step, as the log names them."""
-    records = [record for path in scene.folder.glob("log.jsonl") for record in _records(path)]
+    records = [record for path in scene.folder.rglob("log.jsonl") for record in _records(path)]
     named = {int(record["worker"].rpartition(":")[2]) for record in records if record["step"] == step}
     called = {process.pid for process in scene.started}
     return sorted(one for one in named - called if Path(f"/proc/{one}").exists())

@@ -37,7 +37,7 @@ def test_a_run_that_is_killed_twice_is_resumed_to_the_same_bytes(
 def test_ray_loses_an_actor_in_every_step_and_nothing_else(tmp_path: Path) -> None:
     whole, killed = undisturbed(tmp_path / "whole"), set[int]()
     with ended(scene := Scene(tmp_path / "run", "ray", Random(1), whole)):
-        process = scene.evaluate()
+        process = scene.begin_line()
         for step in (*WORKED_STEPS, "judges"):
             killed |= kill_worker(scene, process, step, killed)
         assert process.wait(400) == 0, scene.said(0).read_text()

@@ -215,6 +215,15 @@ def test_a_wrong_call_is_a_sentence(
     assert not (tmp_path / "grid").exists()
 
 
+@pytest.mark.parametrize("shard", [(), ("--shard", "1/2")])
+def test_a_split_that_is_none_is_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, shard: tuple[str, ...]
+) -> None:
+    assert ablate(tmp_path / "grid", "--vary", "synthesize.steps=2", "--split", "tset", *shard) == 2
+    assert "Did you mean 'test'?" in capsys.readouterr().err
+    assert not [*tmp_path.rglob("shared"), *tmp_path.rglob("variants")]
+
+
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str], finished: Path) -> None:
     assert ablate(finished, "--vary", "synthesize.steps=2", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 4

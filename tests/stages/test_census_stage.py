@@ -278,7 +278,7 @@ def test_who_comes_late_to_a_shared_census_finds_it_merged(tmp_path: Path, monke
     dataset = some_masks(tmp_path / "masks", 30)
     monkeypatch.setattr("d3s2.data.census.chunks.MASKS_A_CHUNK", 8)
     chunks = chunks_to_count(dataset, tmp_path / "cache")
-    assert [len(chunk.stamps) for chunk in chunks] == [8, 8, 8, 6]
+    assert [len(chunk.ids) for chunk in chunks] == [8, 8, 8, 6]
     assert not any(chunk.is_done for chunk in chunks)
     take_census(dataset, tmp_path / "cache")
     assert all(chunk.is_done for chunk in chunks)

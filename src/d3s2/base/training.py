@@ -15,6 +15,7 @@ import torch
 from d3s2.base.finite import require_finite_loss
 from d3s2.base.formats.checkpoint import Checkpoint
 from d3s2.base.progress import SILENT, Progress
+from d3s2.base.tracking import tracked
 
 LOSS_MEMORY = 0.98  # of the smoothed loss that the bar shows: the weight of all steps before
 
@@ -75,9 +76,10 @@ def run_steps(
         training.progress.say(f"{training.label}: resumed at step {first} of {training.steps}")
     drawn, ahead = tee(draws(first))
     read = batches(positions for positions, _ in ahead)
-    losses = _Losses(training)
     began = saved_at = time.monotonic()
-    with training.progress.task(training.label, training.steps, done=first) as task:
+    log = state.path if state and training.keeps else None
+    with tracked(log, first) as tell, training.progress.task(training.label, training.steps, done=first) as task:
+        losses = _Losses(training, tell)
         for step, ((positions, draw), batch) in enumerate(zip(drawn, read, strict=True), start=first):
             loss = learn(step, positions, draw, batch)
             losses.settle(step)  # of the step before: this one's would be waited for
@@ -89,15 +91,15 @@ def run_steps(
                 if preview is not None:
                     preview(step + 1)
                 saved_at = time.monotonic()
-    losses.settle(training.steps)
+        losses.settle(training.steps)
     return before_s + time.monotonic() - began
 
 
 class _Losses:
-    """The losses of a training: each is checked once, and the bar shows them smoothed."""
+    """The losses of a training: each is checked and told once, and the bar shows them smoothed."""
 
-    def __init__(self, training: Training) -> None:
-        self.training = training
+    def __init__(self, training: Training, tell: Callable[[int, float], None]) -> None:
+        self.training, self.tell = training, tell
         self.pending: Loss | None = None
         self.smooth: float | None = None
 
@@ -107,6 +109,7 @@ class _Losses:
             return
         value, self.pending = self.pending(), None
         require_finite_loss(value, self.training.label, step, self.training.lr)
+        self.tell(step, value)
         self.smooth = value if self.smooth is None else LOSS_MEMORY * self.smooth + (1 - LOSS_MEMORY) * value
 
     @property

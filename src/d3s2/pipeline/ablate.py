@@ -118,6 +118,7 @@ def share_grid(grid: Grid, folder: Path, device: torch.device, progress: Progres
     Returns:
         what it took part in: 'sets' or 'students'.
     """
+    open_split(grid.config.data, grid.split)  # before any work, as above
     lead = Run(grid.config, folder, device, progress, execution=grid.execution)
     if _make_sets(grid, lead):
         return "sets"

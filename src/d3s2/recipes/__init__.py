@@ -6,6 +6,7 @@ from pathlib import Path
 from d3s2.base.config import build, read_yaml, with_overrides
 from d3s2.base.errors import UsageError
 from d3s2.base.names import did_you_mean
+from d3s2.base.tracking import tracker_name
 from d3s2.pipeline import RunConfig, load_own_code
 
 FOLDER = Path(__file__).resolve().parent
@@ -21,7 +22,7 @@ def load_run(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         UsageError: neither a recipe nor a file; or the config is wrong (ConfigError); or code of the user's own that it
-            names cannot be imported.
+            names cannot be imported; or `D3S2_TRACKER` asks for a tracker that is none.
 
     Examples:
         >>> import d3s2
@@ -40,4 +41,5 @@ def load_run(recipe: str, overrides: Sequence[str] = ()) -> RunConfig:
         )
     config = build(RunConfig, with_overrides(read_yaml(path), overrides), f"{recipe}")
     load_own_code(config)
+    tracker_name()  # a mistyped one would be found when the first training begins
     return config

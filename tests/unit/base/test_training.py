@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from d3s2.base.errors import NumericError
+from d3s2.base.errors import NumericError, UsageError
 from d3s2.base.formats.checkpoint import Checkpoint
 from d3s2.base.progress import Task
 from d3s2.base.training import Training, run_steps
+from d3s2.recipes import load_run
 
 CPU = torch.device("cpu")
 
@@ -72,6 +75,45 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) ->
     assert resumed.weight.weight.item() == whole.weight.weight.item() == 36
     assert resumed.said.lines == ["count: resumed at step 4 of 6"]
     assert (len(whole.said.notes), len(resumed.said.notes)) == (6, 2)
+
+
+def test_a_tracker_is_told_each_loss_once_over_all_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(step: int) -> None:
+        if step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("D3S2_TRACKER", "tensorboard")
+    with pytest.raises(KeyboardInterrupt):
+        Counted(tmp_path / "c.pt").run(stop)
+    Counted(tmp_path / "c.pt").run()
+    Counted(tmp_path / "other.pt", keeps=False).run()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.pt", "c.tensorboard"]
+    found = EventAccumulator(str(tmp_path / "c.tensorboard")).Reload()
+    assert [(one.step, one.value) for one in found.Scalars("loss")] == [(step + 1, float(step)) for step in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "text"),
+    [
+        (
+            "tensorbord",
+            "tensorboard",
+            r"Unknown tracker in D3S2_TRACKER 'tensorbord': .* Did you mean 'tensorboard'\?$",
+        ),
+        (
+            "tensorboard",
+            "none",
+            r"is tensorboard, whose package is missing; pip install 'd3s2\[tensorboard\]' or unset",
+        ),
+    ],
+)
+def test_a_tracker_that_is_none_is_refused_when_the_run_is_read(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, text: str
+) -> None:
+    monkeypatch.setenv("D3S2_TRACKER", name)
+    monkeypatch.setattr("d3s2.base.tracking.find_spec", lambda asked: None if asked != package else find_spec(asked))
+    with pytest.raises(UsageError, match=text):
+        load_run("scenes")
 
 
 def test_the_bar_shows_the_smoothed_loss_of_the_steps_before() -> None:

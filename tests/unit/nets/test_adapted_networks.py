@@ -224,3 +224,33 @@ def test_another_kind_of_network_and_a_damaged_folder_are_named(folders: dict[st
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"there are no weights"):
         load_segmenter(folder, CLASS_NAMES, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("eomt", {"num_attention_heads": -2}),
+        ("segformer", {"num_attention_heads": [1, 1, 2, -2]}),
+        ("segformer", {"strides": [4, 2, 2, 0]}),
+        ("upernet", {"pool_scales": [1, -2]}),
+    ],
+)
+def test_a_config_whose_network_cannot_be_run_is_named(
+    folders: dict[str, Path], tmp_path: Path, kind: str, changes: dict[str, object]
+) -> None:
+    folder = shutil.copytree(folders[kind], tmp_path / "net")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    net = load_segmenter(folder, CLASS_NAMES, device=CPU)
+    with pytest.raises(ModelError, match=rf"^{folder}: the network cannot be run on images of 64 x 96 px \(.*\); look"):
+        net(images_of(1, 64, 96))
+
+
+def test_what_a_network_raises_after_its_first_pass_is_no_fault_of_its_config(folders: dict[str, Path]) -> None:
+    net = load_segmenter(folders["segformer"], CLASS_NAMES, device=CPU)
+    assert isinstance(net, AdaptedSegmenter)
+    net(images_of(1, 32, 32))
+    net.network.decode_head.classifier = torch.nn.Conv2d(3, 4, 1)
+    with pytest.raises(RuntimeError, match="channels") as raised:
+        net(images_of(1, 32, 32))
+    assert not isinstance(raised.value, ModelError)

@@ -9,7 +9,8 @@ while the interpreter ends abort it.
 The columns of a table of records follow from the record's type, so that they are written down once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import UnionType
@@ -28,6 +29,8 @@ MAX_UNPACKED_BYTES = 8 << 30
 MAX_TEXT_CHARACTERS = 1024
 FREE_ROWS = 20_000
 """Rows that a file of any size may hold; beyond them each row must take its share of the file."""
+BATCH_ROWS = 1024
+BUFFER_BYTES = 1 << 16  # of each column: without it the packed bytes of a whole column are read at once
 
 
 def read_table(
@@ -45,27 +48,51 @@ def read_table(
     Raises:
         StoreError: the file is missing or damaged, its columns are others, or it stands for more than it can hold.
     """
+    with _opened(path, schema, what, advice, row_bytes) as stored:
+        return _checked(stored.read(columns=columns, use_threads=False), schema, path, advice)
+
+
+def read_batches(
+    path: Path, schema: pa.Schema, what: str, advice: str, *, row_bytes: int, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The same table, `BATCH_ROWS` rows at a time: what is in memory does not grow with the file."""
+    with _opened(path, schema, what, advice, row_bytes) as stored:
+        for batch in stored.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            yield _checked(pa.Table.from_batches([batch]), schema, path, advice)
+
+
+@contextmanager
+def _opened(path: Path, schema: pa.Schema, what: str, advice: str, row_bytes: int) -> Iterator[pq.ParquetFile]:
+    """The file, once its footer says nothing that cannot be."""
     if not path.exists():
         raise StoreError(f"{path}: there is no such file, expected {what}; {advice}.")
     size = regular_size(path, what, MAX_FILE_BYTES)
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     try:
-        found, table = pq.read_schema(str(path)), None
-        problem = _schema_problem(found, schema)
+        problem = _schema_problem(pq.read_schema(str(path)), schema)
         if problem is None:
-            with pq.ParquetFile(str(path), read_dictionary=texts, pre_buffer=False) as stored:
+            options = {"read_dictionary": texts, "pre_buffer": False, "buffer_size": BUFFER_BYTES}
+            with pq.ParquetFile(str(path), **options) as stored:
                 problem = _size_problem(stored.metadata, size, row_bytes)
-                table = None if problem else stored.read(columns=columns, use_threads=False)
-        if table is not None:
-            table.validate(full=True)
-            problem = _text_problem(table)
-            table = None if problem else _plain(table, schema)
+                if problem is None:
+                    yield stored
+    except StoreError:
+        raise
     # Arrow's own errors, and what it lets through of the text and numbers in a damaged footer.
     except (OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError, pa.ArrowException) as error:
         raise StoreError(f"{path}: cannot be read as Parquet ({shortened(error)}); {advice}.") from None
-    if table is None:
+    if problem is not None:
         raise StoreError(f"{path}: {problem}; {advice}.")
-    return table
+
+
+def _checked(table: pa.Table, schema: pa.Schema, path: Path, advice: str) -> pa.Table:
+    """What was read, valid, with its texts as texts, which a person's eye and `to_pylist` expect."""
+    table.validate(full=True)
+    problem = _text_problem(table)
+    if problem is not None:
+        raise StoreError(f"{path}: {problem}; {advice}.")
+    plain = pa.schema([schema.field(name) for name in table.column_names])
+    return table.cast(plain.with_metadata(table.schema.metadata))
 
 
 def metadata_of(path: Path, what: str, advice: str) -> dict[bytes, bytes]:
@@ -116,12 +143,6 @@ def _text_problem(table: pa.Table) -> str | None:
                 if longest > MAX_TEXT_CHARACTERS:
                     return f"column {name} holds a text of {longest:,} bytes, expected at most {MAX_TEXT_CHARACTERS:,}"
     return None
-
-
-def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with its texts as texts, which a person's eye and `to_pylist` expect."""
-    plain = pa.schema([schema.field(name) for name in table.column_names])
-    return table.cast(plain.with_metadata(table.schema.metadata))
 
 
 PLAIN = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}

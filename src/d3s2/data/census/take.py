@@ -4,18 +4,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Int64
+
 from d3s2.base.errors import DataError
 from d3s2.base.formats.files import write_json
 from d3s2.base.formats.records import RECORD, Count, read_record
 from d3s2.base.progress import SILENT, Progress, Task
-from d3s2.data.census.cache import CENSUS_FILE, CensusCache, assemble, space_tag, uncounted
+from d3s2.data.census.cache import CensusCache, Stamped, assemble, large_texts, space_tag
 from d3s2.data.census.counts import MaskCensus, MaskCount, count_item
 from d3s2.data.dataset import SegmentationDataset
 
 BAD_FILE = "bad_masks.json"
 MASKS_PER_TASK = 64
-Counted = tuple[Sequence[str], list[MaskCount | str]]
-"""Ids, and for each the count, or a sentence on why the mask cannot be used."""
+Counted = tuple[int, list[MaskCount | str]]
+"""The number of some ids among those that are counted, and for each id the count, or why the mask cannot be used."""
 
 Counter = Callable[[SegmentationDataset, Sequence[Sequence[str]]], Iterator[Counted]]
 MASKS_PER_PART = 2048
@@ -45,14 +49,15 @@ def take_census(
         StoreError: the cache cannot be read or written.
     """
     kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
-    stamps, bad = stamps_of(dataset)
-    missing = uncounted(kept, stamps)
+    masks, bad = stamps_of(dataset, dataset.ids)
+    missing = np.flatnonzero(kept.rows_of(masks) < 0)
 
-    with progress.task(f"census of {dataset.name}", len(dataset.ids), done=len(stamps) - len(missing)) as task:
-        bad |= _count(dataset, missing, stamps, kept, count or count_here, task)
-    _report(dataset, bad, cache, skip_bad, max_reported, progress)
+    total = len(masks.ids) + len(bad)
+    with progress.task(f"census of {dataset.name}", total, done=len(masks.ids) - len(missing)) as task:
+        uncountable = _count(dataset, masks, missing, kept, count or count_here, task)
+    _report(dataset, bad | uncountable, cache, skip_bad, max_reported, progress)
 
-    census = assemble(dataset, kept, {item_id: stamp for item_id, stamp in stamps.items() if item_id not in bad})
+    census = assemble(dataset, kept, masks.without(uncountable))
     absent = [name for name, count in zip(census.class_names, census.images_per_class, strict=True) if count == 0]
     if absent:
         they = "class has" if len(absent) == 1 else "classes have"
@@ -63,46 +68,53 @@ def take_census(
 def is_counted(dataset: SegmentationDataset, cache: Path) -> bool:
     """Whether every mask, as it is now, is in the one file of a complete census; then nothing is written any more."""
     kept = CensusCache(cache, space_tag(dataset), dataset.space.num_classes)
-    if [path.name for path in kept.paths()] != [CENSUS_FILE]:
+    if kept.paths() != [kept.whole]:
         return False
-    stamps, bad = stamps_of(dataset)
-    return not bad and not uncounted(kept, stamps)
+    masks, bad = stamps_of(dataset, dataset.ids)
+    return not bad and kept.is_whole(kept.rows_of(masks))
 
 
-def stamps_of(dataset: SegmentationDataset) -> tuple[dict[str, str], dict[str, str]]:
-    """Stamp of each mask that is there, and a sentence for each that is not."""
-    stamps, bad = {}, {}
-    for item_id in dataset.ids:
+def stamps_of(dataset: SegmentationDataset, ids: Sequence[str]) -> tuple[Stamped, dict[str, str]]:
+    """The stamp of each mask that is there, and a sentence for each that is not."""
+    bad: dict[str, str] = {}
+
+    def stamp(item_id: str) -> str | None:
         try:
-            stamps[item_id] = dataset.pair_stamp(item_id)
+            return dataset.pair_stamp(item_id)
         except DataError as error:
             bad[item_id] = str(error)
-    return stamps, bad
+            return None
+
+    stamps = large_texts(map(stamp, ids)).drop_null()
+    there = [item_id for item_id in ids if item_id not in bad] if bad else ids
+    return Stamped(there, stamps), bad
 
 
 def _count(
     dataset: SegmentationDataset,
-    ids: Sequence[str],
-    stamps: dict[str, str],
+    masks: Stamped,
+    missing: Int64[np.ndarray, " m"],
     cache: CensusCache,
     count: Counter,
     task: Task,
 ) -> dict[str, str]:
-    """Counts the masks called `ids` into the cache; returns a sentence for each that cannot be used."""
+    """Counts the masks at the positions `missing` into the cache; returns a sentence for each that cannot be used."""
     bad: dict[str, str] = {}
-    chunks = [ids[start : start + MASKS_PER_TASK] for start in range(0, len(ids), MASKS_PER_TASK)]
+    places = [missing[start : start + MASKS_PER_TASK] for start in range(0, len(missing), MASKS_PER_TASK)]
+    chunks = [[masks.ids[position] for position in some] for some in places]
     rows: list[tuple[str, str, MaskCount]] = []
     try:
-        for some, counts in count(dataset, chunks):
-            for item_id, found in zip(some, counts, strict=True):
+        for number, counts in count(dataset, chunks):
+            stamps = masks.stamps.take(pa.array(places[number])).to_pylist()
+            for item_id, stamp, found in zip(chunks[number], stamps, counts, strict=True):
                 if isinstance(found, str):
                     bad[item_id] = found
                 else:
-                    rows.append((item_id, stamps[item_id], found))
+                    rows.append((item_id, stamp, found))
             if len(rows) >= MASKS_PER_PART:
                 cache.write_part(rows)
                 rows.clear()
-            task.advance(len(some))
+            task.advance(len(counts))
     finally:
         # Also when the work is interrupted: what was counted is not counted again.
         if rows:
@@ -112,7 +124,7 @@ def _count(
 
 def count_here(dataset: SegmentationDataset, chunks: Sequence[Sequence[str]]) -> Iterator[Counted]:
     """The counts of some ids at a time, in this process."""
-    return ((some, count_items(dataset, some)) for some in chunks)
+    return ((number, count_items(dataset, some)) for number, some in enumerate(chunks))
 
 
 def count_items(dataset: SegmentationDataset, ids: Sequence[str]) -> list[MaskCount | str]:

@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from d3s2.base.errors import ModelError
+from d3s2.base.errors import D3S2Error, ModelError, out_of_memory
+from d3s2.base.formats.json_text import shortened
 from d3s2.base.names import choose
 from d3s2.nets.families.swin import forbid_fully
 from d3s2.nets.inputs.preprocessing import Preprocessing
@@ -113,6 +114,7 @@ class AdaptedSegmenter(nn.Module):
         self.preprocessing = preprocessing
         self.groups = groups
         self.num_classes = len(groups)
+        self._has_run = False
         self.layers = {name: choose(family.layers, name, f"layer of {family.network.__name__}") for name in chosen}
         self.input_names = tuple(inputs or ())
         for name, values in (inputs or {}).items():
@@ -123,12 +125,12 @@ class AdaptedSegmenter(nn.Module):
         pixels = self.preprocessing(images)
         windows = self._windows(pixels)
         seen = pixels if windows is None else windows.cut(pixels)
-        with listening(self.network, self.layers) as heard:
+        with self._running(size), listening(self.network, self.layers) as heard:
             output = self.network(seen, **self._inputs(len(seen)))
-        if windows is None:
-            scores, features = self.family.scores(output, size), heard
-        else:
-            scores = _merged(self.family.scores(output, (windows.side, windows.side)), windows, size)
+            scores = self.family.scores(output, size if windows is None else (windows.side, windows.side))
+        features: Mapping[str, Tensor] = heard
+        if windows is not None:
+            scores = _merged(scores, windows, size)
             features = {name: windows.merge(map_) for name, map_ in heard.items()}
         return Segmentation(
             scores=merge_scores(scores, self.groups), features={name: features[name] for name in self.layers}
@@ -147,7 +149,8 @@ class AdaptedSegmenter(nn.Module):
         if windows is not None and len(windows.starts) > 1:
             wanted = windows.cut(F.interpolate(masks[:, None], size=pixels.shape[-2:], mode="nearest-exact")[:, 0])
             pixels = windows.cut(pixels)
-        hard = self.family.loss(self.network, pixels, wanted)
+        with self._running((images.shape[-2], images.shape[-1])):
+            hard = self.family.loss(self.network, pixels, wanted)
         # a family's own loss may not come from its scores, so soft labels take a pass of their own
         return hard if soft is None else with_soft(hard, self(images).scores, masks, soft)
 
@@ -155,6 +158,23 @@ class AdaptedSegmenter(nn.Module):
         self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
     ) -> list[dict[str, Any]]:
         return group_parameters(self.network, lr, weight_decay, self.family.backbone, backbone_share)
+
+    @contextmanager
+    def _running(self, size: tuple[int, int]) -> Iterator[None]:
+        """Whatever the network raises before it has ever run is a fault of its config, whose numbers nothing checks."""
+        try:
+            yield
+        except D3S2Error:
+            raise
+        except Exception as error:
+            if self._has_run or out_of_memory(error):
+                raise
+            where = self.network.name_or_path or self.family.network.__name__
+            raise ModelError(
+                f"{where}: the network cannot be run on images of {size[0]} x {size[1]} px ({shortened(error)}); look "
+                "at the numbers in its config.json, or get the files again."
+            ) from error
+        self._has_run = True
 
     def _windows(self, pixels: Tensor) -> Windows | None:
         return None if self.preprocessing.window_px is None else Windows(pixels.shape[-2], pixels.shape[-1])

@@ -21,7 +21,7 @@ def counting_by(executor: Executor, tell: Tell = iter) -> Counter:
         work = Work[Sequence[str], Counts]("census", _begin, dataset, advice="use fewer --workers")
         for outcome in tell(executor.run(work, pieces)):
             assert outcome.result is not None
-            yield pieces[int(outcome.piece)].content, outcome.result
+            yield int(outcome.piece), outcome.result
 
     return count
 
