@@ -60,7 +60,7 @@ SIZES_PX = (256, 512, 1024)
 CLIP_TOKENS = 77
 STEPS = 24
 GIB = 2**30
-NO_ENCODER = TextEncoder(nn.Identity(), None, 0)  # text is read once an image, and is not counted
+NO_ENCODER = TextEncoder(nn.Identity(), None, 0, torch.device("cpu"))  # text is read once an image, and is not counted
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,7 @@ def load_flux(settings: FluxSettings, space: LabelSpace, device: torch.device) -
         raise ModelError(
             f"{settings.controlnet}: this ControlNet reads pixels, as XLabs' do; take one that reads latents."
         )
-    clip, t5 = load_clip(settings, projected=False), load_t5(settings, "_2", T5_TOKENS)
-    for encoder in (clip, t5):
-        encoder.network.to(device)
+    clip, t5 = load_clip(settings, device, projected=False), load_t5(settings, device, "_2", T5_TOKENS)
     decoders = load_decoders(settings, device)
     return TextToImageGenerator(
         family=Flux(transformer, controlnet, decoders.vae, clip, t5, mode, settings.distilled_guidance),

@@ -132,10 +132,8 @@ def load_sd3(settings: SD3Settings, space: LabelSpace, device: torch.device) -> 
             f"{settings.controlnet}: this ControlNet asks for {controlnet.config.extra_conditioning_channels} channels "
             "beside the picture, as those for inpainting do; take one that reads a picture alone."
         )
-    encoders = (load_clip(settings), load_clip(settings, "_2"))
-    t5 = load_t5(settings, "_3", T5_TOKENS) if settings.t5 else None
-    for encoder in (*encoders, *([t5] if t5 else [])):
-        encoder.network.to(device)
+    encoders = (load_clip(settings, device), load_clip(settings, device, "_2"))
+    t5 = load_t5(settings, device, "_3", T5_TOKENS) if settings.t5 else None
     decoders = load_decoders(settings, device)
     return TextToImageGenerator(
         family=SD3(transformer, controlnet, decoders.vae, encoders, t5),

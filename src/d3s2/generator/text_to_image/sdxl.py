@@ -80,13 +80,14 @@ class SDXL:
         height, width = pictures.shape[2:]
         sizes = torch.tensor([height, width, 0, 0, height, width], device=pictures.device, dtype=text.pooled.dtype)
         added = {"text_embeds": text.pooled, "time_ids": sizes.expand(len(pictures), NUM_SIZES)}
+        control = self._control(pictures)
 
         def predict(x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
             down, middle = self.controlnet(
                 x,
                 time,
                 text.tokens,
-                **self._control(pictures),
+                **control,
                 conditioning_scale=scale,
                 added_cond_kwargs=added,
                 return_dict=False,
@@ -106,7 +107,7 @@ class SDXL:
     def _control(self, pictures: Float[Tensor, "b 3 hh ww"]) -> dict[str, object]:
         if self.mode is None:
             return {"controlnet_cond": pictures}
-        chosen = torch.zeros(len(pictures), self.controlnet.config.num_control_type).to(pictures)
+        chosen = pictures.new_zeros(len(pictures), self.controlnet.config.num_control_type)
         chosen[:, self.mode] = 1
         return {"controlnet_cond": [pictures], "control_type": chosen, "control_type_idx": [self.mode]}
 
@@ -125,9 +126,7 @@ def load_sdxl(settings: SDXLSettings, space: LabelSpace, device: torch.device) -
     require_mode(settings, mode, controlnet.config.get("num_control_type", 0))
     width = "text of this many channels:"
     require_equal(settings, width, controlnet.config.cross_attention_dim, unet.config.cross_attention_dim)
-    encoders = (load_clip(settings, projected=False), load_clip(settings, "_2"))
-    for encoder in encoders:
-        encoder.network.to(device)
+    encoders = (load_clip(settings, device, projected=False), load_clip(settings, device, "_2"))
     schedule = SCHEDULES[settings.schedule].from_config(load_scheduler(DDIMScheduler, settings).config)
     return TextToImageGenerator(
         family=SDXL(unet, controlnet, encoders, schedule.config.prediction_type, mode),
