@@ -22,7 +22,7 @@ from d3s2.data import LabelSpace
 from d3s2.generator.conditions.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.layout_to_image import GeneratorKind
-from d3s2.generator.stable_diffusion.cost import sampling_cost
+from d3s2.generator.stable_diffusion.cost import memory_of, sampling_cost
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
@@ -230,4 +230,4 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-FREESTYLE = GeneratorKind(settings=FreestyleSettings, load=load_freestyle, cost=sampling_cost)
+FREESTYLE = GeneratorKind(settings=FreestyleSettings, load=load_freestyle, cost=sampling_cost, memory=memory_of)

@@ -17,9 +17,10 @@ from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
 from d3s2.generator.autoencoders import encode
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost
+from d3s2.generator.counted import Counted, CountedMemory
+from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
 from d3s2.generator.predictions import FLOW, Predict
-from d3s2.generator.text_to_image.cost import Counted, sampling_cost
+from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
@@ -174,4 +175,12 @@ def cost(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingCost:
     return sampling_cost(settings, size_px, STEP)
 
 
-FLUX_KIND = GeneratorKind(settings=FluxSettings, load=load_flux, cost=cost)
+MEMORY = CountedMemory(12645.2, Counted(0.0503, 0.1242), Counted(2.3145, 4.7354))
+
+
+def memory(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    """Of sampling, on a card."""
+    return memory_of(settings, size_px, MEMORY)
+
+
+FLUX_KIND = GeneratorKind(settings=FluxSettings, load=load_flux, cost=cost, memory=memory)
