@@ -6,6 +6,7 @@ vocabulary of the text encoder is short, which changes no time.
 """
 
 import string
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def pipeline_parts(parts: StableDiffusion) -> dict[str, Any]:
     return {
         "unet": parts.unet,
         "vae": parts.vae,
-        "text_encoder": parts.text_encoder,
+        "text_encoder": deepcopy(parts.text_encoder).to(parts.device),  # a pipeline works where its parts are
         "tokenizer": parts.tokenizer,
         "scheduler": DDIMScheduler.from_config(parts.scheduler.config),
         "safety_checker": None,

@@ -2,7 +2,8 @@
 
 A step is the diffusion network under its ControlNet on one image. Operations are those of torch.utils.flop_counter, two
 a multiply-add. Memory is what lives at once: tensors are followed from their making to their end, with fused attention;
-weights are in bfloat16, the autoencoders in float32. Neither the teacher nor what a GPU's libraries take is in it.
+weights are in bfloat16, the autoencoders in float32. Text encoders lie in main memory. Neither the teacher nor what a
+GPU's libraries take is in it.
 
     python benchmarks/generator_costs.py --json benchmarks/generator-costs_DATE.json
     python benchmarks/generator_costs.py --page       writes the table of docs/generators.md from the latest record
@@ -12,7 +13,6 @@ import argparse
 import json
 import re
 import warnings
-import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     ControlNetModel,
+    ControlNetUnionModel,
     FluxControlNetModel,
     FluxTransformer2DModel,
     SD3ControlNetModel,
@@ -35,8 +36,6 @@ from diffusers import (
 from full_size_models import FULL_WIDTH, new_unet
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
@@ -51,7 +50,9 @@ from d3s2.generator.text_to_image.sd3 import SD3
 from d3s2.generator.text_to_image.sd3 import T5_TOKENS as SD3_TOKENS
 from d3s2.generator.text_to_image.sdxl import SDXL
 from d3s2.generator.text_to_image.text import Text, TextEncoder
+from d3s2.model_cards import MODEL_CARDS
 from d3s2.planning.flops import REFERENCE, seconds_on
+from d3s2.planning.living import GIB, Living, peak_gib
 
 warnings.filterwarnings("ignore", ".*FluxPosEmbed", FutureWarning)
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,8 +60,7 @@ PAGE = ROOT / "docs" / "generators.md"
 SIZES_PX = (256, 512, 1024)
 CLIP_TOKENS = 77
 STEPS = 24
-GIB = 2**30
-NO_ENCODER = TextEncoder(nn.Identity(), None, 0)  # text is read once an image, and is not counted
+NO_ENCODER = TextEncoder(nn.Identity(), None, 0, torch.device("cpu"))  # text is read once an image, and is not counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Model:
     """A family at its published shape.
 
     Args:
-        networks: diffusion network and ControlNet.
+        networks: diffusion network, and ControlNet where there is one.
         texts: text encoders.
         predict: (text, pictures) -> the step.
         text: (tokens, channels, pooled channels).
@@ -76,7 +76,7 @@ class Model:
         guided: whether classifier-free guidance doubles the batch.
     """
 
-    networks: tuple[nn.Module, nn.Module]
+    networks: tuple[nn.Module, ...]
     texts: tuple[nn.Module, ...]
     predict: Callable[[Text, Tensor], Predict]
     text: tuple[int, int, int]
@@ -132,23 +132,25 @@ def sd15() -> Model:
     return Model((unet, controlnet), texts, predict, (CLIP_TOKENS, 768, 768), 4, guided=True)
 
 
-def sdxl() -> Model:
-    """With a ControlNet as large as its encoder."""
+def sdxl(*, union: bool = False) -> Model:
+    """With a ControlNet as large as its encoder, or the union one of six kinds of conditions."""
+    shape: dict[str, Any] = {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
     unet = UNet2DConditionModel(
-        sample_size=128,
-        block_out_channels=(320, 640, 1280),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 2, 10),
-        attention_head_dim=(5, 10, 20),
-        cross_attention_dim=2048,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
+        sample_size=128, up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), **shape
     )
-    controlnet = ControlNetModel.from_unet(unet)
-    family = SDXL(unet, controlnet, (NO_ENCODER, NO_ENCODER), "epsilon", None)
+    controlnet: Any = ControlNetUnionModel(**shape) if union else ControlNetModel.from_unet(unet)
+    mode = MODEL_CARDS["xinsir/controlnet-union-sdxl-1.0"].control_mode if union else None
+    family = SDXL(unet, controlnet, (NO_ENCODER, NO_ENCODER), "epsilon", mode)
     texts = (clip(768, 12, projected=False), clip(1280, 32, projected=True))
     predict = lambda text, pictures: family.predict(text, pictures, 1.0)  # noqa: E731
     return Model((unet, controlnet), texts, predict, (CLIP_TOKENS, 2048, 1280), 4, guided=True)
@@ -185,49 +187,37 @@ def flux() -> Model:
     return Model((transformer, control), texts, predict, (FLUX_TOKENS, 4096, 768), 16, guided=False)
 
 
+def sd14() -> Model:
+    """FreestyleNet: no ControlNet; half of 150 class names fill two chunks of the text encoder."""
+    unet = new_unet(FULL_WIDTH)
+
+    def predict(text: Text, pictures: Tensor) -> Predict:
+        return lambda x, time: unet(x, time, text.tokens).sample
+
+    texts = (clip(768, 12, projected=False),)
+    return Model((unet,), texts, predict, (2 * CLIP_TOKENS, 768, 768), 4, guided=True)
+
+
+FITTED = ("Stable Diffusion 1.5, ControlNet 1.1",)
 FACTS = {
+    "Stable Diffusion 1.4, FreestyleNet": (2023, "CreativeML OpenRAIL-M, MIT"),
     "Stable Diffusion 1.5, ControlNet 1.1": (2023, "CreativeML OpenRAIL-M, OpenRAIL"),
+    "SDXL, union ControlNet": (2024, "CreativeML Open RAIL++-M, Apache-2.0"),
     "SDXL, ControlNet": (2023, "CreativeML Open RAIL++-M, Apache-2.0"),
     "Stable Diffusion 3 medium, ControlNet of 6 blocks": (2024, "Stability AI Community"),
     "Stable Diffusion 3.5 large, ControlNet of 6 blocks": (2024, "Stability AI Community"),
     "FLUX.1-dev, Layout-ControlNet": (2024, "FLUX.1 [dev] Non-Commercial"),
 }
-"""Year of the base model, and licence as the pages state it."""
+"""Year of what was published last, and licences of base and condition as their pages state them."""
 MODELS: dict[str, Callable[[], Model]] = {
+    "Stable Diffusion 1.4, FreestyleNet": sd14,
     "Stable Diffusion 1.5, ControlNet 1.1": sd15,
     "SDXL, ControlNet": sdxl,
+    "SDXL, union ControlNet": lambda: sdxl(union=True),
     "Stable Diffusion 3 medium, ControlNet of 6 blocks": lambda: sd3(24, 6),
     "Stable Diffusion 3.5 large, ControlNet of 6 blocks": lambda: sd3(38, 6, qk_norm="rms_norm"),
     "FLUX.1-dev, Layout-ControlNet": flux,
 }
-
-
-class Living(TorchDispatchMode):
-    """Follows the bytes of tensors that live at once; those that were there before do not count."""
-
-    def __init__(self, before: list[Tensor]) -> None:
-        super().__init__()
-        self.known = {id(tensor.untyped_storage()) for tensor in before}
-        self.kept = [tensor.untyped_storage() for tensor in before]
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(output):
-            if isinstance(tensor, Tensor):
-                self._follow(tensor.untyped_storage())
-        return output
-
-    def _follow(self, storage: Any) -> None:
-        if id(storage) not in self.known:
-            self.known.add(id(storage))
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, id(storage), storage.nbytes())
-
-    def _forget(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.now -= size
 
 
 def state_of(*networks: nn.Module) -> list[Tensor]:
@@ -235,8 +225,8 @@ def state_of(*networks: nn.Module) -> list[Tensor]:
     return [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
 
 
-def run_step(model: Model, size_px: int, batch: int, *, gradient: bool) -> tuple[Callable[[], None], list[Tensor]]:
-    """A step with everything bound, and the tensors that were there before it."""
+def run_step(model: Model, size_px: int, batch: int, *, gradient: bool) -> Callable[[], None]:
+    """A step with everything bound."""
     tokens, width, pooled = model.text
     text = Text(torch.zeros(batch, tokens, width), torch.zeros(batch, pooled))
     with torch.no_grad():
@@ -250,14 +240,13 @@ def run_step(model: Model, size_px: int, batch: int, *, gradient: bool) -> tuple
         if gradient:
             output.sum().backward()
 
-    return step, [*text, x, time]
+    return step
 
 
 def operations(model: Model, size_px: int) -> float:
     """Of a step, in TFLOP; on the meta device every product is counted, those of attention too."""
     with torch.device("meta"):
-        step, _ = run_step(model, size_px, 1, gradient=False)
-        return counted(step)
+        return counted(run_step(model, size_px, 1, gradient=False))
 
 
 def counted(call: Callable[[], object]) -> float:
@@ -280,22 +269,45 @@ def fitted(tflop: list[float]) -> list[float]:
     return [round(float(value), 5) + 0.0 for value in np.linalg.solve(np.vander(pixels, increasing=True), tflop)]
 
 
-def peak_gib(model: Model, size_px: int, *, gradient: bool) -> float:
+def step_gib(model: Model, size_px: int, *, gradient: bool) -> float:
     """Beyond the weights, of a step on one image, twice under classifier-free guidance."""
-    step, before = run_step(model, size_px, 2 if model.guided else 1, gradient=gradient)
-    with Living([*state_of(*model.networks), *before]) as living:
-        step()
-    return living.peak / GIB
+    return peak_gib(run_step(model, size_px, 2 if model.guided else 1, gradient=gradient))
+
+
+def fit_held_gib(model: Model, size_px: int) -> float:
+    """What a pair holds for the backward pass while the ControlNet learns, in bfloat16."""
+    controlnet = model.networks[1].requires_grad_(True)
+    tokens, width, pooled = model.text
+    text = Text(torch.zeros(1, tokens, width), torch.zeros(1, pooled))
+    x, time = torch.zeros(1, model.channels, size_px // 8, size_px // 8), torch.zeros(1)
+    pictures = torch.zeros(1, 3, size_px, size_px)
+    with Living() as living:
+        output = model.predict(text, pictures)(x, time)
+        held = living.now
+    controlnet.requires_grad_(False)
+    del output
+    return held / GIB
 
 
 def decode_gib(autoencoder: Any, channels: int, size_px: int, *, gradient: bool) -> float:
     """Beyond the weights, of decoding one image, and of the way back."""
     latents = torch.zeros(1, channels, size_px // 8, size_px // 8, requires_grad=gradient)
-    with Living([*state_of(autoencoder), latents]) as living, nullcontext() if gradient else torch.no_grad():
-        image = decode(autoencoder, latents)
+
+    def run() -> None:
+        with nullcontext() if gradient else torch.no_grad():
+            image = decode(autoencoder, latents)
         if gradient:
             image.sum().backward()
-    return living.peak / GIB
+
+    return peak_gib(run)
+
+
+def linear(gib: list[float], passes: int = 1) -> list[float]:
+    """(fixed, by pixels, 0) of `Counted`, from the GiB at the last two of `SIZES_PX`, of one of so many passes."""
+    first, last = gib[0] / passes, gib[1] / passes
+    first_share, last_share = ((size / 512) ** 2 for size in SIZES_PX[1:])
+    slope = (last - first) / (last_share - first_share)
+    return [round(first - slope * first_share, 4) + 0.0, round(slope, 4), 0.0]
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -314,7 +326,12 @@ def measured(name: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "model": name,
         "billion_weights": {"networks": round(weights[0] / 1e9, 3), "texts": round(weights[1] / 1e9, 3)},
-        "weights_gib": round((2 * (weights[0] + weights[1]) + 4 * weights[2]) / GIB, 2),
+        "million_weights": {
+            "diffusion": round(sum(tensor.numel() for tensor in state_of(model.networks[0])) / 1e6, 1),
+            "controlnet": round(sum(tensor.numel() for tensor in state_of(*model.networks[1:])) / 1e6, 1),
+            "autoencoders": round(weights[2] / 1e6, 1),
+        },
+        "weights_gib": round((2 * weights[0] + 4 * weights[2]) / GIB, 2),
         "step_tflop": dict(zip(map(str, SIZES_PX), (round(value, 3) for value in tflop), strict=True)),
         "counted": {"step": fitted(tflop), **decodes},
     }
@@ -325,12 +342,24 @@ def measured(name: str) -> dict[str, Any]:
             model = MODELS[name]()
             for network in model.networks:
                 network.eval().requires_grad_(False)
-            steps = {size: [peak_gib(model, size, gradient=g) for g in (False, True)] for size in SIZES_PX[1:]}
+            steps = {size: [step_gib(model, size, gradient=g) for g in (False, True)] for size in SIZES_PX[1:]}
+            if name in FITTED:
+                row["fit_held_gib_512"] = round(fit_held_gib(model, 512), 3)
         finally:
             torch.set_default_dtype(torch.float32)
+        smalls = {size: decode_gib(tiny, model.channels, size, gradient=True) for size in steps}
+        larges = {size: decode_gib(vae, model.channels, size, gradient=True) for size in steps}
+        finals = {size: decode_gib(vae, model.channels, size, gradient=False) for size in steps}
+        passes = 2 if model.guided else 1
+        row["counted_gib"] = {
+            "network": linear([plain for plain, _ in steps.values()], passes),
+            "network_gradient": linear([gradient for _, gradient in steps.values()], passes),
+            "tiny_decoder_gradient": linear([*smalls.values()]),
+            "decoder_gradient": linear([*larges.values()]),
+            "decoder": linear([*finals.values()]),
+        }
         for size, (plain, gradient) in steps.items():
-            small = decode_gib(tiny, model.channels, size, gradient=True)
-            final = decode_gib(vae, model.channels, size, gradient=False)
+            small, final = smalls[size], finals[size]
             peaks = {"step": plain, "step_gradient": gradient, "tiny_decode_gradient": small, "decode": final}
             row[f"peak_gib_{size}"] = {what: round(value, 2) for what, value in peaks.items()}
             row[f"fast_gib_{size}"] = round(row["weights_gib"] + max(plain, small, final), 1)
@@ -367,12 +396,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the rows")
     parser.add_argument("--page", action="store_true", help="write the table of docs/generators.md and count nothing")
+    parser.add_argument("--only", nargs="+", choices=[*MODELS], default=[*MODELS], help="these models alone")
     args = parser.parse_args()
     if args.page:
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
         return
     rows = []
-    for name in MODELS:
+    for name in args.only:
         rows.append(measured(name))
         print(json.dumps(rows[-1], indent=1), flush=True)
     if args.json is not None:

@@ -46,6 +46,7 @@ from d3s2.generator.stable_diffusion.settings import ControlNetSettings
 from d3s2.nets.fresh import new_segmenter
 from d3s2.nets.loading import load_segmenter, save_segmenter
 from d3s2.nets.segmenter import Segmenter
+from d3s2.planning.memory import sampling_gib
 from d3s2.recipes import load_run
 from d3s2.synthesis.guided import guided_sample, item_noise
 from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
@@ -102,8 +103,28 @@ def main() -> None:
         side["ratio_of_fastest"] = fastest(rounds, name) / fastest(rounds, "unguided")
         side["images_per_hour"] = 3600 / side["seconds"]
         side["extra_s_per_step"] = (side["seconds"] - sides["unguided"]["seconds"]) / args.steps
-    shown = {"size_px": args.size, "steps": args.steps, "dtype": args.dtype, "tiny": args.tiny, "rounds": args.rounds}
+    counted = {} if args.tiny else counted_gib(plan, args.sides)
+    shown = {
+        "counted_gib": counted,
+        "size_px": args.size,
+        "steps": args.steps,
+        "dtype": args.dtype,
+        "tiny": args.tiny,
+        "rounds": args.rounds,
+    }
     tell("guidance", device, args.out, {**shown, "bar": BAR, "weights_gib": weights, "sides": sides})
+
+
+def counted_gib(plan: Plan, sides: list[str]) -> dict[str, float]:
+    """What plans count for one image, beside the peak that is measured; of sides that plans know."""
+    teacher = "teacher.source=facebook/mask2former-swin-small-ade-semantic"
+    size, dtype = f"data.size=[{plan.size_px},{plan.size_px}]", f"generator.compute.dtype={plan.dtype}"
+    words = (teacher, "teacher.label_map=null", size, dtype, "generator.compute.vae_slicing=false")
+    rules = {side: f"synthesize.guidance.rule={side}" for side in ("fast", "full", "both") if side in sides}
+    return {
+        side: sampling_gib(load_run("ade20k", [*words, rule]), SPACE.num_classes, batch=1) or 0.0
+        for side, rule in rules.items()
+    }
 
 
 def parse(words: list[str]) -> argparse.Namespace:

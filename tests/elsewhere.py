@@ -4,14 +4,18 @@ What reads a number of theirs, or brings them together with a tensor of the CPU,
 GPU its work and never waits for it.
 """
 
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 ELSEWHERE = torch.device("meta")
+READS = ("aten._local_scalar_dense", "aten.nonzero", "aten._unique2", "aten.masked_select")
+"""Operations for whose result a GPU has to be waited for."""
 
 
 class Watched(TorchDispatchMode):
@@ -34,6 +38,31 @@ class Watched(TorchDispatchMode):
         else:
             self.stayed.append(str(operation))
         return given
+
+
+class Reading(TorchDispatchMode):
+    """Counts the operations of READS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += str(operation).startswith(READS)
+        return operation(*args, **(kwargs or {}))
+
+
+def landing_from(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[Tensor]:
+    """What these modules ask back with `to_host`, which gives zeros, because there are no numbers at ELSEWHERE."""
+    landed: list[Tensor] = []
+
+    def to_host(tensor: Tensor) -> Tensor:
+        landed.append(tensor)
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    for module in modules:
+        monkeypatch.setattr(module, "to_host", to_host)
+    return landed
 
 
 def tensors(tree: Any) -> list[Tensor]:

@@ -63,6 +63,8 @@ class ModelCard:
         palette: colours of a ControlNet's condition, a name in `PALETTES`; None where it has none.
         control_mode: number of segmentation among the conditions that a ControlNet knows; None where it knows one.
         rename: (name of the weights there, name under which diffusers looks for them), where they differ.
+        held_gib: what the network takes beside its weights while it guides an image of 512 x 512 px, in float32, by
+            benchmarks/teacher_memory.py. None as for `tflop`.
         window_px: side of the only square that a network takes; None where it takes any size.
         tflop: of one forward pass at 512 x 512 px, two operations a multiply-add, counted by torch.utils.flop_counter;
             of Swin-L, ResNet-50 and UPerNet the papers' figures (arXiv 2112.01527, 2107.06278, 2103.14030), doubled and
@@ -79,6 +81,7 @@ class ModelCard:
     control_mode: int | None = None
     rename: tuple[str, str] | None = None
     tflop: float | None = None
+    held_gib: float | None = None
     window_px: int | None = None
 
     @property
@@ -133,10 +136,13 @@ def _network(
     licence: str,
     download_mb: int,
     tflop: float | None = None,
+    held_gib: float | None = None,
     window_px: int | None = None,
     files: tuple[str, ...] = NETWORK_FILES,
 ) -> ModelCard:
-    return ModelCard(model_id, part, licence, download_mb, files=files, tflop=tflop, window_px=window_px)
+    return ModelCard(
+        model_id, part, licence, download_mb, files=files, tflop=tflop, held_gib=held_gib, window_px=window_px
+    )
 
 
 MODEL_CARDS: dict[str, ModelCard] = {
@@ -187,12 +193,16 @@ MODEL_CARDS: dict[str, ModelCard] = {
             TINY_FILES,
         ),
         _tiny("madebyollin/taef1", "FLUX.1"),
-        _network("facebook/mask2former-swin-tiny-ade-semantic", "Mask2Former Swin-T, ADE20K", META, 190, 0.146),
-        _network("facebook/mask2former-swin-small-ade-semantic", "Mask2Former Swin-S, ADE20K", META, 275, 0.195),
-        _network("facebook/mask2former-swin-large-ade-semantic", "Mask2Former Swin-L, ADE20K", META, 862, 0.516),
-        _network("facebook/maskformer-resnet50-coco-stuff", "MaskFormer ResNet-50, COCO-Stuff", META, 165, 0.106),
-        _network("tue-mps/ade20k_semantic_eomt_large_512", "EoMT-L on DINOv2, ADE20K", "MIT", 1264, 0.87, 512),
-        _network("tue-mps/eomt-dinov3-ade-semantic-large-512", "EoMT-L on DINOv3, ADE20K", DINOV3, 1260, 0.978, 512),
+        _network("facebook/mask2former-swin-tiny-ade-semantic", "Mask2Former Swin-T, ADE20K", META, 190, 0.146, 1.955),
+        _network("facebook/mask2former-swin-small-ade-semantic", "Mask2Former Swin-S, ADE20K", META, 275, 0.195, 2.162),
+        _network("facebook/mask2former-swin-large-ade-semantic", "Mask2Former Swin-L, ADE20K", META, 862, 0.516, 2.946),
+        _network(
+            "facebook/maskformer-resnet50-coco-stuff", "MaskFormer ResNet-50, COCO-Stuff", META, 165, 0.106, 1.268
+        ),
+        _network("tue-mps/ade20k_semantic_eomt_large_512", "EoMT-L on DINOv2, ADE20K", "MIT", 1264, 0.87, 2.896, 512),
+        _network(
+            "tue-mps/eomt-dinov3-ade-semantic-large-512", "EoMT-L on DINOv3, ADE20K", DINOV3, 1260, 0.978, 2.897, 512
+        ),
         _network(
             "shi-labs/oneformer_ade20k_swin_large",
             "OneFormer Swin-L, ADE20K",
@@ -202,13 +212,18 @@ MODEL_CARDS: dict[str, ModelCard] = {
             files=("*.json", "*.safetensors", "*.bin", "merges.txt"),
         ),
         _network(
-            "facebook/mask2former-swin-small-cityscapes-semantic", "Mask2Former Swin-S, Cityscapes", META, 275, 0.195
+            "facebook/mask2former-swin-small-cityscapes-semantic",
+            "Mask2Former Swin-S, Cityscapes",
+            META,
+            275,
+            0.195,
+            2.162,
         ),
-        _network("nvidia/segformer-b0-finetuned-ade-512-512", "SegFormer B0, ADE20K", NVIDIA, 15, 0.017),
-        _network("nvidia/segformer-b4-finetuned-ade-512-512", "SegFormer B4, ADE20K", NVIDIA, 256, 0.191),
-        _network("openmmlab/upernet-swin-tiny", "UPerNet Swin-T, ADE20K", "MIT", 240, 0.476),
-        _network("openmmlab/upernet-swin-small", "UPerNet Swin-S, ADE20K", "MIT", 325, 0.519),
-        _network("openmmlab/upernet-convnext-tiny", "UPerNet ConvNeXt-T, ADE20K", "MIT", 241, 0.471),
+        _network("nvidia/segformer-b0-finetuned-ade-512-512", "SegFormer B0, ADE20K", NVIDIA, 15, 0.017, 0.649),
+        _network("nvidia/segformer-b4-finetuned-ade-512-512", "SegFormer B4, ADE20K", NVIDIA, 256, 0.191, 1.581),
+        _network("openmmlab/upernet-swin-tiny", "UPerNet Swin-T, ADE20K", "MIT", 240, 0.476, 1.203),
+        _network("openmmlab/upernet-swin-small", "UPerNet Swin-S, ADE20K", "MIT", 325, 0.519, 1.41),
+        _network("openmmlab/upernet-convnext-tiny", "UPerNet ConvNeXt-T, ADE20K", "MIT", 241, 0.471, 1.129),
         _network("microsoft/swin-tiny-patch4-window7-224", "Swin-T backbone, ImageNet", "Apache-2.0", 113),
         _network("microsoft/swin-small-patch4-window7-224", "Swin-S backbone, ImageNet", "Apache-2.0", 198),
         _network("facebook/convnext-tiny-224", "ConvNeXt-T backbone, ImageNet", "Apache-2.0", 114),

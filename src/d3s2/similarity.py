@@ -89,12 +89,11 @@ def compare(spread: RealSpread, others: Float[Tensor, "m d"]) -> Likeness:
     """Nearest real image of each of the others, density and coverage."""
     nearest = torch.zeros(len(others), dtype=torch.long, device=others.device)
     distance = torch.full((len(others),), torch.inf, device=others.device)
-    held, covered = 0, 0
+    held, covered = (torch.zeros((), dtype=torch.long, device=others.device) for _ in range(2))
     for start in range(0, len(spread.features), BLOCK):
         distances = torch.cdist(others, spread.features[start : start + BLOCK])
         inside = distances <= spread.radius[start : start + BLOCK]
-        held += int(inside.sum())
-        covered += int(inside.any(dim=0).sum())
+        held, covered = held + inside.sum(), covered + inside.any(dim=0).sum()
         here = distances.min(dim=1)
         nearest = torch.where(here.values < distance, start + here.indices, nearest)
         distance = torch.minimum(distance, here.values)
@@ -104,8 +103,8 @@ def compare(spread: RealSpread, others: Float[Tensor, "m d"]) -> Likeness:
         nearest=nearest,
         distance=distance,
         ratio=distance / spread.nearest[nearest].clamp(min=SMALLEST),
-        density=held / (spread.num_neighbours * len(others)),
-        coverage=covered / len(spread.features),
+        density=int(held) / (spread.num_neighbours * len(others)),
+        coverage=int(covered) / len(spread.features),
     )
 
 

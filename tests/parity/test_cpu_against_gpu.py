@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_networks import CLASS_NAMES, save_tiny, tiny_network
+from tiny_networks import CLASS_NAMES, KINDS, TASK_LENGTH, save_tiny, tiny_network
 from tiny_run import TINY, call, content
 from tiny_stable_diffusion import write_pipeline
+from tiny_text_to_image import write_flux, write_sd3, write_sdxl
 from torch import Tensor, nn
 
 from d3s2.base.config import build
@@ -22,13 +23,19 @@ from d3s2.base.machine.runtime import pick_device
 from d3s2.base.progress import SILENT
 from d3s2.data.label_space import LabelSpace
 from d3s2.data.pairs import Pairs
+from d3s2.generator.compact.kind import fit_trial
 from d3s2.generator.compact.network import new_generator, save_generator
+from d3s2.generator.compact.settings import CompactFitSettings, CompactSettings
 from d3s2.generator.kinds import GENERATORS
 from d3s2.generator.layout_to_image import LayoutToImage
 from d3s2.generator.sampling import Sampling, sample
 from d3s2.nets.compact.unet import CompactUNet
+from d3s2.nets.families.family import AdaptedSegmenter
 from d3s2.nets.fresh import adapted
+from d3s2.nets.inputs.preprocessing import Preprocessing
 from d3s2.nets.loading import NETWORKS, Network, load_segmenter
+from d3s2.planning.living import peak_gib
+from d3s2.planning.memory import RESERVED_GIB
 from d3s2.student.settings import TrainSettings
 from d3s2.student.training import train
 from d3s2.synthesis.guided import guided_sample, item_noise
@@ -40,6 +47,14 @@ CPU = torch.device("cpu")
 SPACE = LabelSpace("street", CLASS_NAMES)
 SIZE = (32, 64)
 GENERATOR_KINDS = ("compact", "controlnet")
+PUBLISHED = {
+    "controlnet": write_pipeline,
+    "freestyle": write_pipeline,
+    "sdxl": write_sdxl,
+    "sd3": write_sd3,
+    "flux": write_flux,
+}
+"""Kind -> what writes its parts with tiny random weights."""
 SETTINGS = TrainSettings(iterations=6, batch=2, lr=1e-3)
 HOW = SynthesizeSettings(
     steps=4, guidance_scale=1.5, guidance=GuidanceSettings(strength=0.5, rule="full"), trace_every=0
@@ -60,7 +75,8 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("models")
-    write_pipeline(base / "controlnet")
+    for kind, write in PUBLISHED.items():
+        write(base / kind)
     save_generator(new_generator(0, num_classes=len(CLASS_NAMES), channels=(32, 32)), base / "compact")
     save_tiny("segformer", base / "teacher")
     return base
@@ -75,13 +91,18 @@ def pairs() -> Pairs:
 
 def generator_of(kind: str, folder: Path, device: torch.device) -> LayoutToImage:
     values: dict[str, Any] = {"model": str(folder / kind)}
-    if kind == "controlnet":
-        values |= {"controlnet": str(folder / kind / "controlnet"), "palette": "ade20k", "offline": True}
+    if kind in PUBLISHED:
+        values |= {"offline": True}
+    if kind in PUBLISHED and kind != "freestyle":
+        values |= {"controlnet": str(folder / kind / "controlnet"), "palette": "ade20k"}
     loader = GENERATORS.load(kind)
     return loader.load(build(loader.settings, values, "generator"), SPACE, device)
 
 
 def network_of(kind: str) -> Network:
+    if kind == "oneformer":  # reads its task's tokens too
+        inputs, groups = {"task_inputs": torch.zeros(TASK_LENGTH, dtype=torch.long)}, ((0,), (1,), (2,), (3,))
+        return AdaptedSegmenter(tiny_network(kind), NETWORKS[kind], Preprocessing(divisor=32), groups, inputs=inputs)
     if kind != "compact-unet":
         return adapted(tiny_network(kind), NETWORKS[kind])
     with torch.random.fork_rng(devices=[]):
@@ -94,7 +115,8 @@ def assert_same(found: Tensor, expected: Tensor, device: torch.device, atol: flo
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=0 if device.type == "cpu" else atol)
 
 
-@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+@pytest.mark.filterwarnings("ignore:.*FluxPosEmbed:FutureWarning")
+@pytest.mark.parametrize("kind", ["compact", *PUBLISHED])
 def test_a_generator_makes_the_same_images(kind: str, folder: Path, device: torch.device) -> None:
     def images(where: torch.device) -> Tensor:
         noises = [torch.Generator().manual_seed(index) for index in range(2)]
@@ -107,7 +129,7 @@ def test_a_generator_makes_the_same_images(kind: str, folder: Path, device: torc
     assert_same(made, images(CPU), device, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["compact-unet", "segformer", "mask2former"])
+@pytest.mark.parametrize("kind", ["compact-unet", *KINDS])
 def test_a_network_gives_the_same_scores_and_gradient(kind: str, device: torch.device) -> None:
     def found(where: torch.device) -> tuple[Tensor, Tensor]:
         net = network_of(kind).to(where).eval()
@@ -195,6 +217,19 @@ def test_mixed_precision_learns_nearly_what_float32_does(kind: str, device: torc
     far = (weights(mixed) - weights(whole)).abs().mean()
     assert 0 < far < (weights(whole) - start).abs().mean() / 2
     assert {tensor.dtype for tensor in mixed.parameters()} == {torch.float32}
+
+
+@pytest.mark.gpu
+def test_a_card_takes_what_is_counted_for_it() -> None:
+    device = torch.device("cuda:0")
+    settings = CompactSettings(fit=CompactFitSettings(channels=(96, 160, 256), batch=32))
+    step = fit_trial(settings, len(CLASS_NAMES), (128, 128), device).step
+    step()  # gradients are there from now on
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    counted = peak_gib(step)
+    measured = (torch.cuda.max_memory_allocated(device) - before) / 2**30
+    assert 0.9 * counted < measured < counted + RESERVED_GIB
 
 
 @pytest.mark.gpu

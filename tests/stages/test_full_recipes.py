@@ -126,14 +126,36 @@ def test_the_plan_of_a_full_run_needs_no_data_no_models_and_no_network(
     for text in (*expected, "there is no folder", "licence CreativeML OpenRAIL-M; 4 GiB"):
         assert text in shown
     assert re.search(r"feature bank +one pass over [\d,]+ pairs +\d+ min GPU", shown)
-    assert re.search(r"synthesize .* \d+ min GPU, \d+ GiB", shown)
+    assert re.search(r"synthesize .* \d+ min GPU, [\d.]+ GiB", shown)
     assert re.search(r"evaluate .* [\d.]+ h GPU, \d+ GiB", shown)
     assert re.search(r"in all, on one GPU +[\d,.]+ h GPU", shown)
     assert re.search(r"disk: about \d\.\d\d GiB, of that \d\.\d\d GiB models from the hub", shown)
     assert "GPU times are not measured: operations counted" in shown
-    assert "Memory of a GPU is counted in float32" in shown
+    assert re.search(r"memory: at most \d+ GiB\n", shown)
+    assert re.search(r"Largest synthesize\.batch by memory: .*\d+ into 80 GiB", shown)
     assert "an A100, 312 TFLOP/s (dense, 16 bit, by its data sheet), gets through 15 % of that in diffusion" in shown
     assert not (tmp_path / "run").exists()
+
+
+TRIED_SMALL = (
+    "data.size=[32, 48]", "teacher.train.width=8", "generator.fit.channels=[32, 32]", "evaluate.train.width=8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in FOLDER.glob("*.yaml")))
+def test_the_plan_of_every_recipe_names_licences_sizes_hours_and_memory(recipe: str) -> None:
+    tried = load_run(recipe).generator.kind == "compact"
+    config = load_run(recipe, TRIED_SMALL if tried else ())
+    plan = make_plan(config, torch.device("cpu"), ("fit", "distill", "evaluate"))
+    for step in plan.steps:
+        if step.what in ("fit teacher", "fit generator", "synthesize", "evaluate"):
+            assert step.estimated_s, step
+            assert step.memory_gib, step
+    text = plan.as_text()
+    assert "memory: at most" in text
+    named = {config.teacher.source, *config.generator.named_sources} - {None}
+    for source in named:
+        assert re.search(rf"model {re.escape(str(source))}: licence (?!not known).*; ([\d.]+ GiB|comes with it)", text)
 
 
 def test_a_night_is_enough_for_the_quick_recipe() -> None:

@@ -118,6 +118,26 @@ class SamplingCost(NamedTuple):
     decoder: float
 
 
+class SamplingMemory(NamedTuple):
+    """GiB of a card for one image, text encoders left out: they lie in main memory.
+
+    Args:
+        weights_gib: of all networks.
+        network_gib: of a pass of the diffusion network, without classifier-free guidance.
+        network_gradient_gib: of such a pass and the way back.
+        guidance_decoder_gib: of the decode that guidance uses, and the way back.
+        decoder_gib: of the decode of the final image.
+        decodes_together: whether the images of a batch are decoded at once.
+    """
+
+    weights_gib: float
+    network_gib: float
+    network_gradient_gib: float
+    guidance_decoder_gib: float
+    decoder_gib: float
+    decodes_together: bool
+
+
 class FitTrial(NamedTuple):
     """One step of a fit on zeros, for a plan to time, and how many weights are fitted."""
 
@@ -137,6 +157,8 @@ class GeneratorKind:
         fitted: (settings, folder) -> the settings that load what was fitted into it.
         many_processes: whether several processes that were launched together fit it together; the others run `fit` too.
         cost: (settings, (height, width) in px) -> what a plan counts with; None where nothing is known.
+        memory: (settings, (height, width) in px) -> what sampling takes on a card; None where nothing is known.
+        fit_gib: (settings, (height, width) in px) -> GiB that a fit takes on a card; None where nothing is known.
         fresh: (settings, number of classes, seed, device) -> one of the same shape with new weights, for a plan to try
             out; None where that would not fit on any machine.
         fit_trial: (settings, number of classes, size in px, device) -> a step of a fit; None where a fit cannot be
@@ -149,5 +171,7 @@ class GeneratorKind:
     fitted: Callable[[Any, Path], LayoutToImageSettings] | None = None
     many_processes: bool = False
     cost: Callable[[Any, tuple[int, int]], SamplingCost] | None = None
+    memory: Callable[[Any, tuple[int, int]], SamplingMemory] | None = None
+    fit_gib: Callable[[Any, tuple[int, int]], float] | None = None
     fresh: Callable[[Any, int, int, torch.device], LayoutToImage] | None = None
     fit_trial: Callable[[Any, int, tuple[int, int], torch.device], FitTrial] | None = None

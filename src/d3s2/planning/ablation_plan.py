@@ -33,7 +33,7 @@ def plan_ablation(grid: Grid, device: torch.device) -> Plan:
 
 
 def _scaled(step: Step, amount: str, factor: float) -> Step:
-    return Step(step.what, amount, None if step.estimated_s is None else step.estimated_s * factor)
+    return replace(step, amount=amount, estimated_s=None if step.estimated_s is None else step.estimated_s * factor)
 
 
 def _sampling_work(config: RunConfig, num_all: int) -> float:

@@ -94,18 +94,24 @@ def teacher_tflop(config: RunConfig) -> float | None:
     """One forward pass of the run's teacher; None where it is neither a published network nor fitted as one."""
     if config.teacher.source is None:
         entry: Architecture = ARCHITECTURES.load(config.teacher.architecture.name)
-        return None if entry.tflop is None else entry.tflop * pixel_share(config.data.size)
+        return None if entry.tflop is None else entry.tflop * teacher_passes(config)
     card = MODEL_CARDS.get(config.teacher.source)
-    if card is None or card.tflop is None:
-        return None
+    return None if card is None or card.tflop is None else card.tflop * teacher_passes(config)
+
+
+def teacher_passes(config: RunConfig) -> float:
+    """As how many images of 512 x 512 px the run's teacher sees one of the run."""
+    card = MODEL_CARDS.get(config.teacher.source or "")
     height, width = config.data.size
+    if card is None:
+        return pixel_share((height, width))
     if card.window_px is not None:
         seen_whole = Preprocessing(window_px=card.window_px).input_px(height, width)
-        return card.tflop * len(Windows(*seen_whole).starts) * pixel_share((card.window_px, card.window_px))
+        return len(Windows(*seen_whole).starts) * pixel_share((card.window_px, card.window_px))
     seen = config.teacher.size_px
     if isinstance(seen, int):
         seen = (seen * height // min(height, width), seen * width // min(height, width))
-    return card.tflop * pixel_share(seen or (height, width))
+    return pixel_share(seen or (height, width))
 
 
 def pixel_share(size: tuple[int, int]) -> float:

@@ -18,18 +18,20 @@ from d3s2.data.files import is_folder, place_of
 from d3s2.evaluation import THREADS, ArchitectureSettings, EvaluateSettings, parse_set
 from d3s2.execution import workers_for
 from d3s2.generator import GENERATORS, FitTrial, GeneratorKind
+from d3s2.hub import PRETRAINED, resolve_source
 from d3s2.model_cards import MODEL_CARDS
 from d3s2.nets import ARCHITECTURES, Architecture
 from d3s2.pipeline import RunConfig
 from d3s2.planning.flops import basis, fit_s_on, gpu_of, image_s, pixel_share, seconds_on, teacher_tflop
-from d3s2.planning.memory import MEMORY_BASIS, sampling_gib, training_gib
-from d3s2.planning.trials import denoise_s, step_seconds, unet_step_s, with_threads
+from d3s2.planning.memory import MEMORY_BASIS, guided_gib, largest_batches, sampling_gib, teacher_memory, training_gib
+from d3s2.planning.trials import denoise_step, learning, tried, unet_step, with_threads
 from d3s2.selection import masks_for_ratio
 from d3s2.set_names import BEST_REAL
 from d3s2.store.soft import cell_px_for
 from d3s2.synthesis import sampled_together
 
 BYTES_A_PIXEL = 2.5  # of a PNG pair, as measured on small photographs
+AVERAGE_BYTES = 4  # of a weight of a generator that is fitted: the averaged one
 CHECKPOINT_COPIES = 5  # weights, their average, two moments of the optimiser, the fitted copy
 
 
@@ -40,7 +42,7 @@ class Step:
     Args:
         estimated_s: None where nothing tells.
         on_gpu: counted for a card (see `flops`) instead of measured here.
-        memory_gib: of that card (see `memory`).
+        memory_gib: of that card (see `memory`), or of this device.
     """
 
     what: str
@@ -79,13 +81,19 @@ class Plan:
         """Hours in all, over the steps that were counted for a GPU."""
         return sum(step.estimated_s or 0.0 for step in self.steps if step.on_gpu) / 3600
 
+    @property
+    def memory_gib(self) -> float | None:
+        """Of the step that takes the most; None where nothing tells."""
+        known = [step.memory_gib for step in self.steps if step.memory_gib is not None]
+        return max(known) if known else None
+
     def as_text(self) -> str:
         """For a person."""
         lines = [f"Plan of '{self.name}' on {self.device}:"]
         for step in self.steps:
             spent = "-" if step.estimated_s is None else _duration(step.estimated_s)
             spent += " GPU" if step.on_gpu else ""
-            spent += "" if step.memory_gib is None else f", {step.memory_gib:.0f} GiB"
+            spent += "" if step.memory_gib is None else f", {_gib(step.memory_gib)}"
             lines.append(f"  {step.what:<22} {step.amount:<64} {spent:>12}")
         if self.estimated_s or not self.gpu_h:
             lines.append(f"  {'in all':<22} {'':<64} {_duration(self.estimated_s):>12}")
@@ -93,6 +101,7 @@ class Plan:
             lines.append(f"  {'in all, on one GPU':<22} {'':<64} {f'{self.gpu_h:,.1f} h GPU':>12}")
         models = f", of that {self.models_gib:.2f} GiB models from the hub" if self.models_gib else ""
         lines.append(f"  disk: about {self.disk_gib:.2f} GiB{models}; {self.free_gib:.1f} GiB are free here")
+        lines += [f"  memory: at most {_gib(self.memory_gib)}"] if self.memory_gib is not None else []
         lines += [f"  model {model}" for model in self.models]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
@@ -138,21 +147,35 @@ def make_plan(config: RunConfig, device: torch.device, parts: Sequence[str]) -> 
         ]
     if "evaluate" in parts:
         steps += [_evaluate_step(config, device, sizes, one) for one in config.evaluate.architectures]
-    cards = [MODEL_CARDS[source] for source in _sources(config, parts) if source in MODEL_CARDS]
+    sources = _sources(config, parts)
+    cards = [MODEL_CARDS[source] for source in sources if source in MODEL_CARDS]
     models_gib = sum((card.download_gib for card in cards), start=0.0)
     tried = device.type == "cpu" and any(step.estimated_s for step in steps if not step.on_gpu)
     tried_notes = (f"Times are of idle cores ({num_cores()} here), from trials in processor seconds.",) if tried else ()
-    gpu_notes = (*basis(gpu_of(device)), MEMORY_BASIS) if any(step.on_gpu for step in steps) else ()
+    gpu_notes = basis(gpu_of(device)) if any(step.on_gpu for step in steps) else ()
+    known = MEMORY_BASIS if any(step.memory_gib is not None for step in steps) else None
+    largest = largest_batches(config, sizes.num_classes) if "distill" in parts else None
+    memory_notes = tuple(note for note in (known, largest) if note is not None)
     return Plan(
         name=config.name,
         device=str(device),
         steps=tuple(steps),
-        models=tuple(f"{card.model_id}: licence {card.licence}; {card.download_gib:g} GiB" for card in cards),
+        models=(*(_licence_of(source) for source in sources),),
         models_gib=models_gib,
         disk_gib=models_gib + _written_bytes(config, num_masks, trial.num_weights if trial else 0) / 2**30,
         free_gib=shutil.disk_usage(Path.cwd()).free / 2**30,
-        notes=(*sizes.notes, *tried_notes, *gpu_notes),
+        notes=(*sizes.notes, *tried_notes, *gpu_notes, *memory_notes),
     )
+
+
+def _licence_of(source: str) -> str:
+    """What a plan says of a model that is read."""
+    card = MODEL_CARDS.get(source)
+    if card is not None:
+        return f"{card.model_id}: licence {card.licence}; {card.download_gib:g} GiB"
+    if PRETRAINED in Path(resolve_source(source)).parents:
+        return f"{source}: licence Apache-2.0, as d3s2; comes with it"
+    return f"{source}: licence not known here, see where it comes from"
 
 
 def _sizes(config: RunConfig) -> _Sizes:
@@ -203,12 +226,15 @@ def _fit_steps(config: RunConfig, device: torch.device, sizes: _Sizes, trial: Fi
     if not generator.is_fitted_here:
         steps.append(Step("load generator", generator.summary))
     elif trial is None:
+        kind: GeneratorKind = GENERATORS.load(generator.kind)
         fit_s = fit_s_on(config, gpu_of(device))
-        steps.append(Step("fit generator", generator.fit_summary, fit_s, fit_s is not None))
+        fit_gib = kind.fit_gib(generator, config.data.size) if kind.fit_gib is not None else None
+        steps.append(Step("fit generator", generator.fit_summary, fit_s, fit_s is not None, fit_gib))
     else:
         amount = f"{trial.num_weights / 1e6:.1f} M weights, {generator.fit_summary}"
-        step_s = with_threads(step_seconds(trial.step, device), num_threads(), device)
-        steps.append(Step("fit generator", amount, generator.num_fit_steps * step_s))
+        one = learning(tried(trial.step, device), trial.num_weights, AVERAGE_BYTES)
+        step_s = with_threads(one.seconds, num_threads(), device)
+        steps.append(Step("fit generator", amount, generator.num_fit_steps * step_s, memory_gib=one.gib))
     return steps
 
 
@@ -217,8 +243,9 @@ def _fit_teacher_step(config: RunConfig, device: torch.device, sizes: _Sizes) ->
     train, entry = chosen.protocol(config.teacher.train), ARCHITECTURES.load(chosen.name)
     amount = f"{chosen.student}, {train.iterations:,} iterations of {train.batch}"
     if entry.tflop is None:
-        step_s = with_threads(unet_step_s(train, config.data.size, sizes.num_classes, device), num_threads(), device)
-        return Step("fit teacher", amount, train.iterations * step_s)
+        one = unet_step(train, config.data.size, sizes.num_classes, device)
+        step_s = with_threads(one.seconds, num_threads(), device)
+        return Step("fit teacher", amount, train.iterations * step_s, memory_gib=one.gib)
     passes = 3 * train.iterations * train.batch
     work = passes * entry.tflop * pixel_share(config.data.size)
     return Step(
@@ -240,13 +267,17 @@ def _synthesize_step(config: RunConfig, device: torch.device, sizes: _Sizes, num
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     if kind.fresh is None:
         one_s = image_s(config, gpu_of(device))
-        return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None, sampling_gib(config))
+        memory = sampling_gib(config, sizes.num_classes)
+        return Step("synthesize", amount, one_s and num_masks * one_s, one_s is not None, memory)
     # Guidance in `fast` mode costs about the half again of an unguided sample (docs/guidance.md).
     together, factor = sampled_together(settings.batch, device), sets - 1 + 1.5 * settings.candidates
     batches = -(-num_masks // together)
     generator = kind.fresh(config.generator, sizes.num_classes, 0, device)
-    step_s = denoise_s(generator, together, settings.guidance_scale, config.data.size, device)
-    return Step("synthesize", amount, batches * settings.steps_taken * factor * step_s)
+    one = denoise_step(generator, together, settings.guidance_scale, config.data.size, device)
+    teacher = teacher_memory(config, sizes.num_classes)
+    guiding = 0.0 if teacher is None else teacher.weights_gib + guided_gib(config, teacher, together)
+    seconds = batches * settings.steps_taken * factor * one.seconds
+    return Step("synthesize", amount, seconds, memory_gib=one.gib + guiding)
 
 
 def num_choosing(settings: EvaluateSettings) -> int:
@@ -268,8 +299,10 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
     entry: Architecture = ARCHITECTURES.load(architecture.name)
     if entry.tflop is None:
         part = train.model_copy(update={"batch": train.batch // together})
-        step_s = with_threads(unet_step_s(part, config.data.size, sizes.num_classes, device), THREADS, device)
-        return Step("evaluate", amount, count * train.iterations * step_s / workers)
+        one = unet_step(part, config.data.size, sizes.num_classes, device)
+        step_s = with_threads(one.seconds, THREADS, device)
+        seconds = count * train.iterations * step_s / workers
+        return Step("evaluate", amount, seconds, memory_gib=workers * one.gib)
     tflop = entry.tflop * pixel_share(config.data.size)
     num_scores = 1 + ((train.iterations - 1) // settings.score_every if settings.score_every else 0)
     passes = 3 * train.iterations * train.batch + num_scores * sizes.num_test
@@ -281,6 +314,10 @@ def _evaluate_step(config: RunConfig, device: torch.device, sizes: _Sizes, archi
         on_gpu=True,
         memory_gib=training_gib(entry, part, config.data.size),
     )
+
+
+def _gib(gib: float) -> str:
+    return f"{gib:.0f} GiB" if gib >= 10 else f"{gib:.1f} GiB" if gib >= 1 else f"{gib:.2f} GiB"
 
 
 def _duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
+from d3s2.base.machine.moving import to_host
 from d3s2.base.names import did_you_mean
 from d3s2.nets import Segmenter
 from d3s2.teacher.class_losses import LossSums
@@ -90,17 +91,21 @@ class RunningStatistics:
 def statistics_of(
     features: Float[Tensor, "b d h w"], masks: UInt8[Tensor, "b hh ww"], num_classes: int
 ) -> RunningStatistics:
-    """Weighted statistics of one batch; cells count by the share that a class covers."""
+    """Weighted statistics of one batch; cells count by the share that a class covers.
+
+    The device works in float64, and the tables alone travel: a feature map of doubles is thousands of times as large.
+    """
     one_hot = class_shares(masks, torch.arange(num_classes, device=masks.device))
-    shares = F.adaptive_avg_pool2d(one_hot, (features.shape[-2], features.shape[-1])).double().cpu()
+    shares = F.adaptive_avg_pool2d(one_hot, (features.shape[-2], features.shape[-1])).double()
     cells = shares.transpose(0, 1).flatten(1)  # (c, b h w)
-    values = features.double().cpu().permute(0, 2, 3, 1).flatten(0, 2)  # (b h w, d)
+    values = features.double().permute(0, 2, 3, 1).flatten(0, 2)  # (b h w, d)
     weight = cells.sum(dim=1)
     mean = cells @ values / weight.clamp(min=1e-300)[:, None]
     centre = values.mean(dim=0)  # squares around the batch's own centre, moved to each class's mean afterwards
     around_centre = cells @ (values - centre).pow(2)
     m2 = around_centre - weight[:, None] * (mean - centre).pow(2)
-    return RunningStatistics(weight, torch.where(weight[:, None] > 0, mean, 0.0), m2.clamp(min=0.0))
+    found = (weight, torch.where(weight[:, None] > 0, mean, 0.0), m2.clamp(min=0.0))
+    return RunningStatistics(*(to_host(table) for table in found))
 
 
 @dataclass(frozen=True)

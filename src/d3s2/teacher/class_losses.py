@@ -16,6 +16,7 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from d3s2.base.machine.moving import to_host
 from d3s2.base.train_ids import IGNORE
 
 
@@ -40,7 +41,7 @@ class LossSums:
     def seen(self, scores: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b h w"]) -> "LossSums":
         """These and those of one more batch."""
         # On the CPU: adding up by class has no fixed order on a GPU.
-        losses, classes = pixel_losses(scores, masks).double().cpu().flatten(), masks.long().cpu().flatten()
+        losses, classes = to_host(pixel_losses(scores, masks)).double().flatten(), to_host(masks).long().flatten()
         total = torch.bincount(classes, weights=losses, minlength=IGNORE + 1)[: len(self.total)]
         pixels = torch.bincount(classes, minlength=IGNORE + 1)[: len(self.total)]
         return LossSums(self.total + total, self.pixels + pixels)

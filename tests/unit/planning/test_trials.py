@@ -23,14 +23,14 @@ def test_one_slow_step_among_several_and_the_first_one_do_not_count(monkeypatch:
     clock_of(monkeypatch, [1.0, 1.25, 90.0, 1.0, 1.5])
     before = torch.get_num_threads()
     monkeypatch.setattr(trials, "ENOUGH_S", 1000.0)
-    assert trials.step_seconds(lambda: threads.append(torch.get_num_threads()), CPU) == 1.25
+    assert trials.tried(lambda: threads.append(torch.get_num_threads()), CPU).seconds == 1.25
     assert threads == [1] * (1 + TRIALS)
     assert torch.get_num_threads() == before
 
 
 def test_long_steps_are_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     clock_of(monkeypatch, [20.0, 19.0, 21.0])
-    assert trials.step_seconds(lambda: None, CPU) == 20.0
+    assert trials.tried(lambda: None, CPU).seconds == 20.0
 
 
 def test_more_threads_take_less_but_never_nothing() -> None:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from elsewhere import ELSEWHERE, Watched
+from elsewhere import ELSEWHERE, Watched, landing_from
 from tiny_networks import tiny_network
 from torch import Tensor
 from torch.nn import functional as F
 
 from d3s2.base.pixels import to_unit
 from d3s2.data.pairs import Pairs
+from d3s2.metrics import counting
 from d3s2.nets.compact.unet import CompactUNet
 from d3s2.nets.fresh import adapted
 from d3s2.nets.loading import NETWORKS, Network
@@ -89,18 +90,15 @@ def test_no_step_of_a_training_reads_from_its_device_but_the_loss(
 
 
 def test_predictions_are_counted_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = []
-
-    def counted(predicted: Tensor, masks: Tensor, num_classes: int) -> int:
-        devices.extend([predicted.device, masks.device])
-        return 0
-
-    monkeypatch.setattr(prediction, "confusion_matrix", counted)
-    monkeypatch.setattr(prediction, "boundary_counts", counted)
+    landed = landing_from(monkeypatch, counting)
     net = fresh("compact-unet").to(ELSEWHERE).eval()
     with Watched() as watched:
-        prediction.measure(net, pairs(), device=ELSEWHERE, batch=3)
-    assert devices == [ELSEWHERE] * 8
+        counts = prediction.measure(net, pairs(), device=ELSEWHERE, batch=3)
+    assert counts.confusion.shape == (4, 4)
+    assert counts.boundary.shape == (3, 4)
+    # a batch is waited for when its counts come back: 16 pairs of classes, and three times 4 classes
+    assert [tuple(tensor.shape) for tensor in landed] == [(16,), (4,), (4,), (4,)] * 2
+    assert {tensor.device for tensor in landed} == {ELSEWHERE}
     assert {tensor.dtype for tensor in watched.moved} == {torch.uint8}
 
 

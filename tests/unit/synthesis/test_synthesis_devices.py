@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from elsewhere import ELSEWHERE, Watched
+from elsewhere import ELSEWHERE, Reading, Watched
 from tiny_networks import CLASS_NAMES, KINDS, WINDOWED, tiny_network
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from d3s2.generator.compact.adapter import CompactAdapter
 from d3s2.generator.compact.network import flow_scheduler, new_generator
@@ -30,27 +29,12 @@ from d3s2.teacher.energies import energies_of
 SIZE = (64, 64)
 COUNT = len(CLASS_NAMES)
 ENERGIES = ("segmentation", "segmentation-by-pixel")
-READS = ("aten._local_scalar_dense", "aten.nonzero", "aten._unique2", "aten.masked_select")
-"""Operations for whose result a GPU has to be waited for."""
-
 WAITS = {
     "eomt": "transformers asks for the value of attn_mask_probs in each of its last blocks; here it stays on the CPU",
     "eomt_dinov3": "the same",
     "oneformer": "transformers checks the sizes of its scales in each layer of the pixel decoder",
     "features": "which classes the masks hold decides how large its tensors are: what is not there costs nothing",
 }
-
-
-class Reading(TorchDispatchMode):
-    """Counts the operations of READS."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += str(operation).startswith(READS)
-        return operation(*args, **(kwargs or {}))
 
 
 def teacher_of(kind: str) -> Any:

@@ -16,6 +16,11 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def to_host(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU; waits until its device has done all that was queued before it."""
+    return tensor.cpu()
+
+
 def number_later(value: Tensor) -> Callable[[], float]:
     """What returns the number `value`: called after more work was queued, it waits for none of that."""
     value = value.detach()

@@ -136,8 +136,23 @@ def hardware() -> dict[str, Any]:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found: dict[str, Any] = {"cpu": _cpu_name(), "cores": num_cores(), "memory_gib": round(memory_gib, 1)}
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
+        found |= {"gpu": torch.cuda.get_device_name(), "tf32": tf32()}
     return found
+
+
+def tf32() -> str:
+    """What a GPU multiplies with factors rounded to ten bits where tensors are float32: it may change results.
+
+    torch's own settings, which stay: convolutions alone, unless the user or an environment variable says otherwise.
+    """
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    if hasattr(convolutions, "conv"):  # the names of before raise where these were used
+        rounded = {"convolutions": convolutions.conv.fp32_precision, "matrix products": products.fp32_precision}
+        chosen = [name for name, precision in rounded.items() if precision == "tf32"]
+    else:
+        allowed = {"convolutions": convolutions.allow_tf32, "matrix products": products.allow_tf32}
+        chosen = [name for name, is_allowed in allowed.items() if is_allowed]
+    return ", ".join(chosen) or "nothing"
 
 
 def peak_memory_gib() -> float:

@@ -20,6 +20,7 @@ from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
+from d3s2.base.machine.moving import to_device, to_host
 from d3s2.base.pixels import to_unit
 from d3s2.base.train_ids import IGNORE
 from d3s2.data import SegmentationDataset, in_order, open_pairs
@@ -100,13 +101,13 @@ def read_facts(
     features, pictures, ignored_px, num_px = Rows(len(ids)), Rows(len(ids)), 0, 0
     confusions = {name: np.zeros((one.num_classes,) * 2, dtype=np.int64) for name, one in judges.items() if scored}
     for chunk in open_pairs(data, ids).batches(in_order(len(ids), BATCH)):
-        features.append(_features(net, chunk.images, device).cpu())
+        features.append(to_host(_features(net, chunk.images, device)))
         pictures.append(small_pictures(chunk.images))
         ignored_px, num_px = ignored_px + int((chunk.masks == IGNORE).sum()), num_px + chunk.masks.numel()
         for name in confusions:
             confusions[name] += score(judges[name], chunk, device=device)
     with torch.no_grad():
-        layer = deepest_layer(net(to_unit(chunk.images[:1]).to(device)).features)
+        layer = deepest_layer(net(to_unit(to_device(chunk.images[:1], device))).features)
     return ImageFacts(features.filled, pictures.filled, ignored_px, num_px, confusions, network, layer)
 
 
@@ -157,4 +158,4 @@ def load_facts(path: Path) -> ImageFacts:
 
 def _features(net: Segmenter, images: UInt8[Tensor, "b 3 h w"], device: torch.device) -> Float[Tensor, "b d"]:
     with torch.no_grad():
-        return pooled_features(net, to_unit(images).to(device))
+        return pooled_features(net, to_unit(to_device(images, device)))

@@ -126,9 +126,10 @@ def controlnet_to_fit(
         settings: name the ControlNet to start from, where there is one.
         seed: None reads that one; otherwise a new one is made: the U-Net's encoder, the rest drawn from this seed.
     """
-    if seed is None:
-        return _assembled(settings, space, device, lambda _: _stored(settings, torch.float32))
-    return _assembled(settings, space, device, lambda parts: _new(parts.unet, seed))
+    make = (lambda _: _stored(settings, torch.float32)) if seed is None else (lambda parts: _new(parts.unet, seed))
+    generator = _assembled(settings, space, device, make)
+    generator.parts.text_encoder.to(device)  # every step of a fit reads other prompts
+    return generator
 
 
 def _assembled(

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError, UsageError
 from d3s2.base.formats.checkpoint import Checkpoint
-from d3s2.base.machine.moving import number_later
+from d3s2.base.machine.moving import number_later, to_device
 from d3s2.base.pixels import to_unit
 from d3s2.base.progress import SILENT, Progress
 from d3s2.base.seeds import torch_generator
@@ -156,11 +156,12 @@ def training_batch_of(
 ) -> TrainingBatch:
     """The training batch of some pairs; condition and prompts are made as for sampling."""
     parts = generator.parts
-    images = torch.where(draw.mirrored[:, None, None, None], pairs.images.flip(-1), pairs.images)
-    masks = torch.where(draw.mirrored[:, None, None], pairs.masks.flip(-1), pairs.masks)
-    noise, times, dropped = (tensor.to(parts.device) for tensor in (draw.noise, draw.times, draw.dropped))
-    clean = parts.encode(to_unit(images).to(parts.device))
-    text, empty = parts.encode_prompts(generator.prompts(masks)), parts.encode_prompts([""])
+    given = (pairs.images, pairs.masks, draw.mirrored, draw.noise, draw.times, draw.dropped)
+    images, masks, mirrored, noise, times, dropped = (to_device(tensor, parts.device) for tensor in given)
+    images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+    masks = torch.where(mirrored[:, None, None], masks.flip(-1), masks)
+    clean = parts.encode(to_unit(images))
+    text, empty = parts.encode_prompts(generator.prompts(pairs.masks)), parts.encode_prompts([""])
     return TrainingBatch(
         noisy=scheduler.add_noise(clean, noise, times),
         times=times,

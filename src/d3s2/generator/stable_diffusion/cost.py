@@ -4,13 +4,25 @@ Source: torch.utils.flop_counter on the shapes that diffusers builds, at 512 x 5
 pixels; two operations a multiply-add.
 """
 
-from d3s2.generator.layout_to_image import SamplingCost
+from d3s2.generator.counted import Counted, CountedMemory, sampling_memory
+from d3s2.generator.layout_to_image import SamplingCost, SamplingMemory
 from d3s2.generator.stable_diffusion.settings import StableDiffusionSettings
 
 COUNTED_PX = 512 * 512
 UNET_TFLOP = 0.803
 DECODER_TFLOP, TINY_DECODER_TFLOP = 2.515, 0.141
 """Of Stable Diffusion 1.x; the tiny decoder is TAESD."""
+
+MEMORY = CountedMemory(859.5, Counted(0.0, 0.0635), Counted(0.0072, 0.7421))
+MEMORY_CONTROLNET = CountedMemory(1220.8, Counted(0.0, 0.081), Counted(0.0052, 1.0209))
+"""Without a ControlNet, and with one."""
+
+
+def memory_of(
+    settings: StableDiffusionSettings, size_px: tuple[int, int], family: CountedMemory = MEMORY
+) -> SamplingMemory:
+    """What sampling takes on a card."""
+    return sampling_memory(family, settings.compute, size_px, tiny=settings.tiny_decoder is not None)
 
 
 def sampling_cost(

@@ -22,7 +22,7 @@ from d3s2.data import LabelSpace
 from d3s2.generator.conditions.prompts import list_for, pixels_of, spoken, word_list
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.layout_to_image import GeneratorKind
-from d3s2.generator.stable_diffusion.cost import sampling_cost
+from d3s2.generator.stable_diffusion.cost import memory_of, sampling_cost
 from d3s2.generator.stable_diffusion.parts import StableDiffusion, load_stable_diffusion
 from d3s2.generator.stable_diffusion.rectified_attention import (
     EVERYONE,
@@ -88,24 +88,24 @@ class FreestyleGenerator:
         return _chunks(chunks, self.parts)
 
     def text_of(self, masks: UInt8[Tensor, "b h w"]) -> tuple[Float[Tensor, "b t d"], Int[Tensor, "b t"]]:
-        """Embeddings of the prompts and the owner of each token; shorter prompts are filled up with NO_ONE's."""
+        """Embeddings of the prompts, and the owner of each token, on the CPU; shorter ones are filled with NO_ONE's."""
         each = [self.chunks_of(mask) for mask in masks.cpu()]
         stacked = torch.cat([chunks.tokens for chunks in each])
         embedded = self.parts.encode_tokens(stacked, torch.ones_like(stacked)).split([len(c.tokens) for c in each])
         texts = [rows.flatten(0, 1) for rows in embedded]
-        owners = [chunks.owners.flatten().to(self.parts.device) for chunks in each]
+        owners = [chunks.owners.flatten() for chunks in each]
         pad = torch.nn.utils.rnn.pad_sequence
         return pad(texts, batch_first=True), pad(owners, batch_first=True, padding_value=NO_ONE)
 
     def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
         parts = self.parts
         _, height, width = parts.latent_shape((masks.shape[1], masks.shape[2]))
-        masks = masks.to(parts.device)
         text, owners = self.text_of(masks)
+        masks = masks.to(parts.device)
         text, owners = filled_up(text, owners, text.shape[1])
         if guidance_scale != 1.0:
             negative = parts.encode_prompts([self.settings.negative_prompt]).expand(len(masks), -1, -1)
-            plain = torch.full(negative.shape[:2], EVERYONE, device=parts.device)
+            plain = torch.full(negative.shape[:2], EVERYONE)
             negative, plain = filled_up(negative, plain, text.shape[1])
             text, owners, masks = torch.cat([negative, text]), torch.cat([plain, owners]), torch.cat([masks, masks])
         grids = grids_of((height, width), len(parts.unet.config.block_out_channels))
@@ -230,4 +230,4 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-FREESTYLE = GeneratorKind(settings=FreestyleSettings, load=load_freestyle, cost=sampling_cost)
+FREESTYLE = GeneratorKind(settings=FreestyleSettings, load=load_freestyle, cost=sampling_cost, memory=memory_of)

@@ -1,6 +1,8 @@
 """What the generators on Stable Diffusion 1.x and 2.x share: parts, latents and text."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -20,16 +22,19 @@ from d3s2.base.errors import ModelError
 from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
 from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser
+from d3s2.generator.offloading import offloaded
 from d3s2.generator.predictions import Predict, denoiser_of
 from d3s2.generator.stable_diffusion.settings import StableDiffusionSettings
 from d3s2.hub import load_files, load_part, sha256_weights
 
 SCHEDULES: dict[str, Any] = {"ddim": DDIMScheduler, "dpm-solver": DPMSolverMultistepScheduler}
+TEXTS_KEPT = 2
+"""Lists of prompts whose embeddings are kept: that of a batch, which is sampled several times, and the negative one."""
 
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """The parts, frozen, on one device."""
+    """The parts, frozen, on one device, but for the text encoder: its weights are in main memory (`offloading`)."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -63,10 +68,18 @@ class StableDiffusion:
 
     def encode_prompts(self, prompts: list[str]) -> Float[Tensor, "b t d"]:
         """Embeddings of prompts that fit the text encoder, padded to what it reads."""
-        read = self.tokenizer(
-            prompts, padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
-        )
-        return self.encode_tokens(read.input_ids, read.attention_mask)
+        return self._encoded(tuple(prompts))
+
+    @cached_property
+    def _encoded(self) -> Callable[[tuple[str, ...]], Tensor]:
+        @lru_cache(TEXTS_KEPT)
+        def encoded(prompts: tuple[str, ...]) -> Float[Tensor, "b t d"]:
+            read = self.tokenizer(
+                list(prompts), padding="max_length", max_length=self.max_tokens, truncation=True, return_tensors="pt"
+            )
+            return self.encode_tokens(read.input_ids, read.attention_mask)
+
+        return encoded
 
     @torch.no_grad()
     def encode_tokens(self, tokens: Int[Tensor, "b t"], seen: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
@@ -117,7 +130,7 @@ def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.devic
         unet=prepared(unet.to(device), compute),
         vae=vae.to(device),
         tiny=tiny.to(device) if tiny else None,
-        text_encoder=text_encoder.to(device),
+        text_encoder=offloaded(text_encoder, device),
         tokenizer=tokenizer,
         scheduler=SCHEDULES[settings.schedule].from_config(own.config),
     )

@@ -56,11 +56,12 @@ def rectification_of(
 
     Args:
         masks: train ids, 255 ignored: such pixels see what everyone sees.
-        owners: of each token; at least one is EVERYONE, so that no pixel is blind.
+        owners: of each token, on any device; at least one is EVERYONE, so that no pixel is blind.
         grids: (height, width) of each resolution at which the network attends.
         dtype: of the network.
     """
     biases: dict[int, Tensor] = {}
+    owners = owners.to(masks.device)
     for grid in grids:
         cells = F.interpolate(masks[:, None], grid, mode="nearest").flatten(1).to(owners)
         seen = (owners[:, None, :] == cells[:, :, None]) | (owners == EVERYONE)[:, None, :]
@@ -76,7 +77,10 @@ def shares_of(
     dtype: torch.dtype,
 ) -> Shares:
     """The share of each cell's area that sees a token, made once an image as `rectification_of` is; same arguments."""
-    classes = owners.clamp(min=0).unique()
+    classes = (
+        owners.clamp(min=0).unique().to(masks.device)
+    )  # of owners on the CPU no device is asked how many there are
+    owners = owners.to(masks.device)
     planes = (masks[:, None] == classes[:, None, None]).float()  # (b, n, h, w)
     row = torch.searchsorted(classes, owners.clamp(min=0))
     shares: dict[int, Tensor] = {}

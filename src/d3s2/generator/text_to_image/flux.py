@@ -17,9 +17,10 @@ from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
 from d3s2.generator.autoencoders import encode
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost
+from d3s2.generator.counted import Counted, CountedMemory
+from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
 from d3s2.generator.predictions import FLOW, Predict
-from d3s2.generator.text_to_image.cost import Counted, sampling_cost
+from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
@@ -154,9 +155,7 @@ def load_flux(settings: FluxSettings, space: LabelSpace, device: torch.device) -
         raise ModelError(
             f"{settings.controlnet}: this ControlNet reads pixels, as XLabs' do; take one that reads latents."
         )
-    clip, t5 = load_clip(settings, projected=False), load_t5(settings, "_2", T5_TOKENS)
-    for encoder in (clip, t5):
-        encoder.network.to(device)
+    clip, t5 = load_clip(settings, device, projected=False), load_t5(settings, device, "_2", T5_TOKENS)
     decoders = load_decoders(settings, device)
     return TextToImageGenerator(
         family=Flux(transformer, controlnet, decoders.vae, clip, t5, mode, settings.distilled_guidance),
@@ -176,4 +175,12 @@ def cost(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingCost:
     return sampling_cost(settings, size_px, STEP)
 
 
-FLUX_KIND = GeneratorKind(settings=FluxSettings, load=load_flux, cost=cost)
+MEMORY = CountedMemory(12645.2, Counted(0.0503, 0.1242), Counted(2.3145, 4.7354))
+
+
+def memory(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    """Of sampling, on a card."""
+    return memory_of(settings, size_px, MEMORY)
+
+
+FLUX_KIND = GeneratorKind(settings=FluxSettings, load=load_flux, cost=cost, memory=memory)

@@ -1,7 +1,8 @@
 """A text-to-image family with a ControlNet as a `LayoutToImage`; what differs between families is a `Family`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,7 +25,7 @@ from d3s2.model_cards import MODEL_CARDS
 
 @runtime_checkable
 class Family(Protocol):
-    """What one family does its own way; every network is frozen and on one device."""
+    """What one family does its own way; every network is frozen and on one device, text encoders in main memory."""
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -108,13 +109,22 @@ class TextToImageGenerator:
     def bind(self, masks: UInt8[Tensor, "b h w"], guidance_scale: float) -> Denoiser:
         family = self.family
         self.latent_shape((masks.shape[1], masks.shape[2]))
-        text = family.read(self.prompts(masks))
+        text = self._read(tuple(self.prompts(masks)))
         if guidance_scale != 1.0:
-            negative = family.negative(self.settings.negative_prompt)
+            negative = self._negative
             text = Text(*(torch.cat([n.expand_as(p), p]) for n, p in zip(negative, text, strict=True)))
         predict = family.predict(text, self.condition(masks), self.settings.conditioning_scale)
         dtype = DTYPES[self.settings.compute.dtype]
         return denoiser_of(predict, guidance_scale, family.prediction_type, dtype, family.time_scale)
+
+    @cached_property
+    def _read(self) -> Callable[[tuple[str, ...]], Text]:
+        """Prompts as the family reads them; those of the last batch are kept, which is sampled several times."""
+        return lru_cache(1)(lambda prompts: self.family.read([*prompts]))
+
+    @cached_property
+    def _negative(self) -> Text:
+        return self.family.negative(self.settings.negative_prompt)
 
     def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
         return encode(self.decoders.vae, images)

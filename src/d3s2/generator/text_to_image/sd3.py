@@ -17,9 +17,10 @@ from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
 from d3s2.generator.autoencoders import encode
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost
+from d3s2.generator.counted import Counted, CountedMemory
+from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
 from d3s2.generator.predictions import FLOW, Predict
-from d3s2.generator.text_to_image.cost import Counted, sampling_cost
+from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
@@ -132,10 +133,8 @@ def load_sd3(settings: SD3Settings, space: LabelSpace, device: torch.device) -> 
             f"{settings.controlnet}: this ControlNet asks for {controlnet.config.extra_conditioning_channels} channels "
             "beside the picture, as those for inpainting do; take one that reads a picture alone."
         )
-    encoders = (load_clip(settings), load_clip(settings, "_2"))
-    t5 = load_t5(settings, "_3", T5_TOKENS) if settings.t5 else None
-    for encoder in (*encoders, *([t5] if t5 else [])):
-        encoder.network.to(device)
+    encoders = (load_clip(settings, device), load_clip(settings, device, "_2"))
+    t5 = load_t5(settings, device, "_3", T5_TOKENS) if settings.t5 else None
     decoders = load_decoders(settings, device)
     return TextToImageGenerator(
         family=SD3(transformer, controlnet, decoders.vae, encoders, t5),
@@ -156,4 +155,14 @@ def cost(settings: SD3Settings, size_px: tuple[int, int]) -> SamplingCost:
     return sampling_cost(settings, size_px, STEPS.get(settings.model, MEDIUM))
 
 
-SD3_KIND = GeneratorKind(settings=SD3Settings, load=load_sd3, cost=cost)
+MEDIUM_MEMORY = CountedMemory(2680.4, Counted(0.0029, 0.0557), Counted(0.2786, 0.9229))
+LARGE_MEMORY = CountedMemory(9577.2, Counted(0.0046, 0.0881), Counted(1.038, 3.35))
+MEMORIES = {"stabilityai/stable-diffusion-3.5-large": LARGE_MEMORY}
+
+
+def memory(settings: SD3Settings, size_px: tuple[int, int]) -> SamplingMemory:
+    """Of sampling, on a card; of a model that is not known by its id, as if it were the medium one."""
+    return memory_of(settings, size_px, MEMORIES.get(settings.model, MEDIUM_MEMORY))
+
+
+SD3_KIND = GeneratorKind(settings=SD3Settings, load=load_sd3, cost=cost, memory=memory)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost
+from d3s2.generator.counted import Counted, CountedMemory
+from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
 from d3s2.generator.predictions import Predict
 from d3s2.generator.stable_diffusion.parts import SCHEDULES
-from d3s2.generator.text_to_image.cost import Counted, sampling_cost
+from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
@@ -80,13 +81,14 @@ class SDXL:
         height, width = pictures.shape[2:]
         sizes = torch.tensor([height, width, 0, 0, height, width], device=pictures.device, dtype=text.pooled.dtype)
         added = {"text_embeds": text.pooled, "time_ids": sizes.expand(len(pictures), NUM_SIZES)}
+        control = self._control(pictures)
 
         def predict(x: Float[Tensor, "b c h w"], time: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
             down, middle = self.controlnet(
                 x,
                 time,
                 text.tokens,
-                **self._control(pictures),
+                **control,
                 conditioning_scale=scale,
                 added_cond_kwargs=added,
                 return_dict=False,
@@ -106,7 +108,7 @@ class SDXL:
     def _control(self, pictures: Float[Tensor, "b 3 hh ww"]) -> dict[str, object]:
         if self.mode is None:
             return {"controlnet_cond": pictures}
-        chosen = torch.zeros(len(pictures), self.controlnet.config.num_control_type).to(pictures)
+        chosen = pictures.new_zeros(len(pictures), self.controlnet.config.num_control_type)
         chosen[:, self.mode] = 1
         return {"controlnet_cond": [pictures], "control_type": chosen, "control_type_idx": [self.mode]}
 
@@ -125,9 +127,7 @@ def load_sdxl(settings: SDXLSettings, space: LabelSpace, device: torch.device) -
     require_mode(settings, mode, controlnet.config.get("num_control_type", 0))
     width = "text of this many channels:"
     require_equal(settings, width, controlnet.config.cross_attention_dim, unet.config.cross_attention_dim)
-    encoders = (load_clip(settings, projected=False), load_clip(settings, "_2"))
-    for encoder in encoders:
-        encoder.network.to(device)
+    encoders = (load_clip(settings, device, projected=False), load_clip(settings, device, "_2"))
     schedule = SCHEDULES[settings.schedule].from_config(load_scheduler(DDIMScheduler, settings).config)
     return TextToImageGenerator(
         family=SDXL(unet, controlnet, encoders, schedule.config.prediction_type, mode),
@@ -147,4 +147,12 @@ def cost(settings: SDXLSettings, size_px: tuple[int, int]) -> SamplingCost:
     return sampling_cost(settings, size_px, STEP)
 
 
-SDXL_KIND = GeneratorKind(settings=SDXLSettings, load=load_sdxl, cost=cost)
+MEMORY = CountedMemory(3818.5, Counted(0.0, 0.0525), Counted(0.0356, 1.821))
+
+
+def memory(settings: SDXLSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    """Of sampling, on a card."""
+    return memory_of(settings, size_px, MEMORY)
+
+
+SDXL_KIND = GeneratorKind(settings=SDXLSettings, load=load_sdxl, cost=cost, memory=memory)

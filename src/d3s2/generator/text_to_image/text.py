@@ -10,6 +10,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from d3s2.base.errors import ModelError
 from d3s2.generator.compute import DTYPES
+from d3s2.generator.offloading import offloaded
 from d3s2.generator.text_to_image.settings import TextToImageSettings
 from d3s2.hub import load_files, load_part
 
@@ -34,11 +35,13 @@ class TextEncoder:
         network: of transformers.
         tokenizer: of the same model.
         max_tokens: what is read at once, start and end included; shorter prompts are padded to it.
+        device: where it computes; its weights may lie elsewhere (`offloading`).
     """
 
     network: nn.Module
     tokenizer: Any
     max_tokens: int
+    device: torch.device
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, start and end included."""
@@ -47,7 +50,7 @@ class TextEncoder:
     @torch.no_grad()
     def read(self, prompts: list[str], *, hidden: bool = False) -> Any:
         """What the network says of prompts; what is longer than it reads is cut off."""
-        return self.network(self.ids(prompts).to(_device(self.network)), output_hidden_states=hidden)
+        return self.network(self.ids(prompts).to(self.device), output_hidden_states=hidden)
 
     def ids(self, prompts: list[str]) -> Int[Tensor, "b t"]:
         """Token ids, padded."""
@@ -69,10 +72,13 @@ class TextEncoder:
         return states
 
 
-def load_clip(settings: TextToImageSettings, number: str = "", *, projected: bool = True) -> TextEncoder:
+def load_clip(
+    settings: TextToImageSettings, device: torch.device, number: str = "", *, projected: bool = True
+) -> TextEncoder:
     """A CLIP text encoder of a pipeline, from 'text_encoder' or 'text_encoder_2'.
 
     Args:
+        device: where it computes.
         number: '' or '_2'.
         projected: with the projection of the pooled embedding.
 
@@ -82,13 +88,13 @@ def load_clip(settings: TextToImageSettings, number: str = "", *, projected: boo
     kind = CLIPTextModelWithProjection if projected else CLIPTextModel
     network, tokenizer = _load(settings, kind, CLIPTokenizer, number)
     max_tokens = min(tokenizer.model_max_length, network.config.max_position_embeddings)
-    return TextEncoder(network, tokenizer, max_tokens)
+    return TextEncoder(offloaded(network, device), tokenizer, max_tokens, device)
 
 
-def load_t5(settings: TextToImageSettings, number: str, max_tokens: int) -> TextEncoder:
+def load_t5(settings: TextToImageSettings, device: torch.device, number: str, max_tokens: int) -> TextEncoder:
     """A T5 text encoder of a pipeline, from 'text_encoder_2' or 'text_encoder_3'; raises ModelError as `load_clip`."""
     network, tokenizer = _load(settings, T5EncoderModel, T5Tokenizer, number)
-    return TextEncoder(network, tokenizer, max_tokens)
+    return TextEncoder(offloaded(network, device), tokenizer, max_tokens, device)
 
 
 def _load(settings: TextToImageSettings, kind: Any, tokenizer_kind: Any, number: str) -> tuple[Any, Any]:
@@ -101,7 +107,3 @@ def _load(settings: TextToImageSettings, kind: Any, tokenizer_kind: Any, number:
             f"{network.config.vocab_size}; take both from one pipeline."
         )
     return network, tokenizer
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device

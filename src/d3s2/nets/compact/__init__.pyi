@@ -1,1 +1,2 @@
+from .files import read_compact as read_compact
 from .unet import CompactUNet as CompactUNet

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.moving import to_device
 from d3s2.base.pixels import to_unit
 from d3s2.data import PairSource, in_order, open_pairs
 from d3s2.execution import Piece, Task, Work, executor_of
@@ -76,4 +77,4 @@ def _gather_part(run: Run, teacher: Segmenter, pairs: PairSource, part: Part) ->
 
 def _unit_batches(run: Run, pairs: PairSource, draws: Sequence[range]) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in pairs.batches(draws):
-        yield to_unit(batch.images).to(run.device), batch.masks.to(run.device)
+        yield to_unit(to_device(batch.images, run.device)), to_device(batch.masks, run.device)

@@ -12,6 +12,7 @@ from d3s2.base.formats.files import write_bytes
 from d3s2.base.formats.json_text import MAKE_AGAIN
 from d3s2.base.formats.tensors import read_tensors, require, tensors_bytes
 from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.moving import to_device, to_host
 from d3s2.base.pixels import to_unit
 from d3s2.data import in_order, open_pairs
 from d3s2.nets import GRID, pooled_features
@@ -37,7 +38,7 @@ def teacher_features(run: Run) -> Float32[np.ndarray, "n d"]:
         rows = []
         with run.progress.task("features of real images", len(ids)) as task, reproducible(run.device), torch.no_grad():
             for chunk in pairs.batches(parts):
-                rows.append(pooled_features(teacher, to_unit(chunk.images).to(run.device)).cpu())
+                rows.append(to_host(pooled_features(teacher, to_unit(to_device(chunk.images, run.device)))))
                 task.advance(len(chunk))
         table = torch.cat(rows).double()
         scaled = (table - table.mean(dim=0)) / table.std(dim=0, correction=0).clamp(min=1e-6)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.runtime import tf32
 
 
 def settings() -> tuple[object, ...]:
@@ -44,3 +45,16 @@ def test_a_gpu_has_deterministic_algorithms_within_and_what_it_had_after_an_erro
         assert settings() == before
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_what_a_gpu_rounds_is_told_as_torch_is_set() -> None:
+    convolutions, products = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = convolutions.fp32_precision, products.fp32_precision
+    try:
+        assert tf32() == "convolutions"  # torch's own
+        products.fp32_precision = "tf32"
+        assert tf32() == "convolutions, matrix products"
+        convolutions.fp32_precision, products.fp32_precision = "ieee", "ieee"
+        assert tf32() == "nothing"
+    finally:
+        convolutions.fp32_precision, products.fp32_precision = before
