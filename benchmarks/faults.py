@@ -31,6 +31,7 @@ from interrupted import FAULTS, LINES, Trial, can_mount, changed_data, tried, un
 from d3s2.base.machine.runtime import commit, hardware, versions  # noqa: E402
 
 KILLS = ("SIGKILL", "SIGKILL of all")
+CHANGED_DATA = "changed data"
 POOLS = ("two workers", "ray")
 FITTING = {"worker killed": POOLS, "each worker killed": POOLS, "each share killed": ("shares",)}
 
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--executors", default="one process,two workers,shares,ray")
     parser.add_argument("--lines", default=",".join(LINES))
-    parser.add_argument("--faults", default=",".join(FAULTS))
+    parser.add_argument("--faults", default=",".join([*FAULTS, CHANGED_DATA]))
     parser.add_argument("--limit-s", type=float, default=float("inf"), help="no trial begins later than this")
     asked = parser.parse_args()
     random, trials, began = Random(asked.seed), [], time.monotonic()
@@ -65,11 +66,13 @@ def main() -> None:
         scratch = Path(place)
         executors, lines = asked.executors.split(","), asked.lines.split(",")
         whole = {line: undisturbed(scratch / f"whole-{line}", line) for line in lines}
-        faults = [fault for fault in asked.faults.split(",") if fault != "full disk" or can_mount(scratch / "mount")]
-        planned = list(plan(-(-asked.kills // asked.times), asked.others, faults, executors, lines))
+        faults = asked.faults.split(",")
+        known = [one for one in FAULTS if one in faults and (one != "full disk" or can_mount(scratch / "mount"))]
+        planned = list(plan(-(-asked.kills // asked.times), asked.others, known, executors, lines))
         random.shuffle(planned)  # so that a limit of time leaves some of each
         begin: dict[str, Any] = {"commit": commit(), "planned": len(planned)}
-        begin["changed_data_problems"] = changed_data(scratch / "changed")
+        if CHANGED_DATA in faults:
+            begin["changed_data_problems"] = changed_data(scratch / "changed")
         for number, (fault, executor, line) in enumerate(planned):
             if time.monotonic() - began > asked.limit_s:
                 break

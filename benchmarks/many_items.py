@@ -164,7 +164,7 @@ PARTS: dict[str, Part] = {
 def main() -> None:
     """Measures every part, prints one JSON object, and writes it where asked; or measures the one that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="parts that it holds already are kept")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--numbers", default=",".join(map(str, NUMBERS)))
     parser.add_argument("--one", nargs=2, metavar=("PART", "NUMBER"), help="measures this alone, in this process")
@@ -175,6 +175,9 @@ def main() -> None:
     numbers = [int(number) for number in asked.numbers.split(",")]
     least, most = min(numbers), max(numbers)
     rows, growth = dict[str, dict[int, dict[str, float]]](), dict[str, int]()
+    if asked.out and asked.out.exists():  # parts that were measured before
+        before = json.loads(asked.out.read_text())
+        rows, growth = before["parts"], before["bytes_a_further_item"]
     for name in asked.parts.split(","):
         row = rows[name] = {number: apart(name, number) for number in numbers}
         growth[name] = round((row[most]["mib"] - row[least]["mib"]) * 2**20 / (most - least))

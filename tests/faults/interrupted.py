@@ -384,12 +384,8 @@ def evidence(folder: Path) -> dict[str, object]:
         for path in filter(Path.exists, (run / "manifest.json", run / "unguided/manifest.json")):
             manifest = json.loads(path.read_text())
             # Where the run lies, and what was committed to the code meanwhile, is no part of what the run makes.
-            del (
-                manifest["cost"],
-                manifest["manifest_sha256"],
-                manifest["commit"],
-                manifest["models"]["generator"]["model"],
-            )
+            del manifest["cost"], manifest["manifest_sha256"], manifest["commit"]
+            del manifest["models"]["generator"]["model"]
             found[str(path.relative_to(folder))] = manifest
     for path in sorted(folder.glob("**/models/**/*.safetensors")):
         found[str(path.relative_to(folder))] = path.read_bytes()
