@@ -57,8 +57,13 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """The same table, `BATCH_ROWS` rows at a time: what is in memory does not grow with the file."""
     with _opened(path, schema, what, advice, row_bytes) as stored:
+        num_rows = 0
         for batch in stored.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+            num_rows += len(batch)
             yield _checked(pa.Table.from_batches([batch]), schema, path, advice)
+        claimed = stored.metadata.num_rows
+    if num_rows != claimed:  # a column that ends early ends the batches without a word
+        raise StoreError(f"{path}: claims {claimed:,} rows and holds {num_rows:,}; {advice}.")
 
 
 @contextmanager
