@@ -1,5 +1,6 @@
 """What `make gpu` does, rehearsed: it resumes, a failure stops nothing else, and what it leaves stays small."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import gpu  # noqa: E402
 import pieces as runner  # noqa: E402
-from pieces import GRACE_S, Folders, Piece, Record, bytes_of, plan_of, run_pieces, table_of  # noqa: E402
+from pieces import GRACE_S, Folders, Piece, Record, bytes_of, figures_of, plan_of, run_pieces, table_of  # noqa: E402
 
 from d3s2.recipes import load_run  # noqa: E402
 
@@ -136,6 +137,20 @@ def test_a_rehearsal_leaves_figures_and_is_not_repeated(tmp_path: Path, capsys: 
     assert "masks_per_s: census" in (tmp_path / "out" / "table.md").read_text()
     assert gpu.main(words) == 0
     assert "census: start" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["guidance-bfloat16", "bank"])
+def test_a_benchmark_rehearsed_in_this_process_writes_the_figures_that_the_table_shows(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (piece,) = (piece for piece in gpu.pieces_of(tmp_path, rehearse=True, data=None) if piece.name == name)
+    script = importlib.import_module(Path(piece.command[1]).stem)
+    monkeypatch.setattr(sys, "argv", list(piece.command[1:]))
+    if hasattr(script, "in_own_process"):  # one more process would import everything again
+        monkeypatch.setattr(script, "in_own_process", lambda function, *arguments: function(*arguments))
+    script.main()
+    monkeypatch.undo()
+    assert figures_of(piece, tmp_path).count(":") >= 1
 
 
 def test_every_full_command_names_keys_and_options_that_exist(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 from d3s2.data import open_split
 from d3s2.evaluation import parse_set
 from d3s2.pipeline import Grid, RunConfig, Variant, folder_name
-from d3s2.planning.plan import Plan, Step, make_plan, num_choosing
+from d3s2.planning.plan import make_plan, num_choosing
+from d3s2.planning.steps import Plan, Step
 from d3s2.results import REFERENCE
 from d3s2.selection import masks_for_ratio
 from d3s2.set_names import parse_name
