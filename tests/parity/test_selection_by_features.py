@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse
 
 from d3s2.data.census.counts import MaskCensus
-from d3s2.selection.methods.medoids import clusters_of, first_centres
+from d3s2.selection.clusters import clusters_of, first_centres
 from d3s2.selection.select import select_masks
 
 NUM, SIZE = 70, 6

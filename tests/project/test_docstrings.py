@@ -15,7 +15,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "d3s2"
 FOR_USERS = ("data", "metrics", "nets", "selection", "store", "student", "synthesis", "teacher")
 """Packages whose functions are of use without a run."""
 NEED_A_RUN = {
-    "compose_masks", "with_groups",  # of a run's census
+    "compose_masks", "with_groups", "with_image_groups",  # of a run's census
     "deepest_layer", "pooled_features", "native_pairs", "measure_native",  # of evaluations
     "launched_group", "precision_name", "precision_of",  # of what was launched, and of a machine
     "join_set", "keep_provenance", "publish",  # of several processes, and of a hub

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from accelerate import PartialState
-from accelerate.tracking import TensorBoardTracker
-
 from d3s2.base.errors import UsageError
 from d3s2.base.names import choose
 
 VARIABLE = "D3S2_TRACKER"
-TRACKERS = {"tensorboard": TensorBoardTracker}
+TRACKERS = {"tensorboard": "TensorBoardTracker"}
+"""Package -> accelerate's class, which is imported where a training begins: it brings torch with it."""
 
 
 def tracker_name() -> str | None:
@@ -46,9 +44,11 @@ def tracked(path: Path | None, first: int) -> Iterator[Callable[[int, float], No
     if name is None or path is None:
         yield lambda step, loss: None
         return
+    from accelerate import PartialState, tracking
+
     PartialState()  # accelerate's logging asks for it
     folder = path.with_suffix(f".{name}")
-    tracker = TRACKERS[name](folder.name, folder.parent, purge_step=first + 1)
+    tracker = getattr(tracking, TRACKERS[name])(folder.name, folder.parent, purge_step=first + 1)
     tracker.main_process_only = False  # of several processes that train together one calls this
     tracker.start()
     try:
