@@ -26,7 +26,7 @@ from d3s2.report.tables import measured
 from d3s2.results.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.results.older_results import current_row
 from d3s2.results.records import SetResult
-from d3s2.set_names import BEST_REAL, RANDOM, SOFT_END, base_for, order_of, set_title
+from d3s2.set_names import BEST_REAL, RANDOM, SOFT_END, base_for, hard_of, order_of, set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"
@@ -162,7 +162,7 @@ def _measured(name: str, rows: dict[str, dict[str, Any]], score: str) -> str:
     factors = [
         f"× {mean_of(row, score) / mean_of(base, score):.2f}"
         for base in bases
-        if base is not None and base is not row and (mean_of(base, score) or 0) >= LEAST
+        if base not in (None, row) and hard_of(name) != RANDOM and (mean_of(base, score) or 0) >= LEAST
     ]
     return f"{text} ({', '.join(factors)})" if factors else text
 
@@ -195,7 +195,7 @@ def _factors(results: dict[str, Any]) -> str:
         return ""
     return (
         "In brackets: × random real, × best real, both with the same kind of labels; behind a best real set, how it "
-        f"was chosen on {results['config']['data']['val']}. "
+        f"was chosen on {results['config']['name']}/{results['config']['data']['val']}. "
     )
 
 
