@@ -43,14 +43,14 @@ def chosen_masks(run: Run) -> Selection:
     if config.strips == 1:
         by_teacher = config.features == "teacher" and config.method in FEATURE_METHODS
         return choose_masks(run, config.method, features=teacher_features(run) if by_teacher else None)
-    strips = run.strips_data
+    strips, (census, weights) = run.strips_data, _weighted(run, run.strip_census)
 
     def choose(num_strips: int, force: tuple[str, ...], forbid: tuple[str, ...], last: bool) -> Selection:
         never = tuple(strip_id(one, position) for one in config.forbid for position in range(config.strips))
         update: dict[str, Any] = {"force": force, "forbid": tuple(dict.fromkeys((*forbid, *never)))}
         if not last:  # what only all positions together can meet
             update |= {"quotas": {}, "force_classes": ()}
-        return _select(run, run.strip_census, num_strips, config.method, config.model_copy(update=update))
+        return _select(run, census, weights, num_strips, config.method, config.model_copy(update=update))
 
     def edges(item_id: str, position: int) -> tuple[UInt8[np.ndarray, " h"], UInt8[np.ndarray, " h"]]:
         mask = strips.mask(strip_id(item_id, position))
@@ -79,24 +79,30 @@ def choose_masks(
 ) -> Selection:
     """Whole masks, as many as the run's budget says or another number, by any method; features as in `select_masks`."""
     count = num_masks or num_masks_of(run, len(run.census.ids))
-    return _select(run, run.census, count, method, run.config.select, features)
+    return _select(run, *_weighted(run, run.census), count, method, run.config.select, features)
 
 
-def _select(
-    run: Run,
-    census: MaskCensus,
-    count: int,
-    method: str,
-    config: SelectSettings,
-    features: Float32[np.ndarray, "n d"] | None = None,
-) -> Selection:
+def _weighted(run: Run, census: MaskCensus) -> tuple[MaskCensus, dict[str, float]]:
+    """The census with the groups that are asked for, and the weights of its classes and groups."""
+    config = run.config.select
     weights = {**rarity_weights(census, config.rare_weight), **config.class_weights}
     num_classes = census.num_classes
     if config.group_by is not None:
         census = with_groups(census, config.group_by)
     if config.image_groups is not None:
         census = with_image_groups(census, _features_of_images(run, census), config.image_groups)
-    weights |= dict.fromkeys(census.class_names[num_classes:], config.group_weight)
+    return census, weights | dict.fromkeys(census.class_names[num_classes:], config.group_weight)
+
+
+def _select(
+    run: Run,
+    census: MaskCensus,
+    weights: dict[str, float],
+    count: int,
+    method: str,
+    config: SelectSettings,
+    features: Float32[np.ndarray, "n d"] | None = None,
+) -> Selection:
     return select_masks(
         census,
         count,

@@ -77,9 +77,8 @@ def shares_of(
     dtype: torch.dtype,
 ) -> Shares:
     """The share of each cell's area that sees a token, made once an image as `rectification_of` is; same arguments."""
-    classes = (
-        owners.clamp(min=0).unique().to(masks.device)
-    )  # of owners on the CPU no device is asked how many there are
+    # of owners on the CPU no device is asked how many there are
+    classes = owners.clamp(min=0).unique().to(masks.device)
     owners = owners.to(masks.device)
     planes = (masks[:, None] == classes[:, None, None]).float()  # (b, n, h, w)
     row = torch.searchsorted(classes, owners.clamp(min=0))
