@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from io import StringIO
 from pathlib import Path
 from random import Random
@@ -492,18 +493,20 @@ def _last_line(path: Path) -> str:
 
 
 def _last_step(folder: Path) -> str:
-    records = [record for path in folder.rglob("log*.jsonl") for record in _records(path)]
+    records = _records(folder, "log*.jsonl")
     return max(records, key=lambda record: record["time"])["step"] if records else "before the first piece"
 
 
-def _records(log: Path) -> list[dict[str, str]]:
-    """The lines of a log; the last one may not be whole yet."""
-    return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
+def _records(folder: Path, name: str) -> list[dict[str, str]]:
+    """The lines of all logs below a folder; the last line of each may not be whole yet."""
+    walk = os.walk(folder)  # passes over folders that the run removes meanwhile, at which rglob fails
+    logs = [Path(place, file) for place, _, files in walk for file in sorted(files) if fnmatch(file, name)]
+    return [json.loads(line) for log in logs for line in log.read_text().splitlines() if line.endswith("}")]
 
 
 def _workers_of(scene: Scene, step: str) -> list[int]:
     """Process ids of the workers of a step, as the log names them."""
-    records = [record for path in scene.folder.rglob("log.jsonl") for record in _records(path)]
+    records = _records(scene.folder, "log.jsonl")
     named = {int(record["worker"].rpartition(":")[2]) for record in records if record["step"] == step}
     called = {process.pid for process in scene.started}
     return sorted(one for one in named - called if Path(f"/proc/{one}").exists())
