@@ -47,14 +47,6 @@ def unwinding() -> Iterator[None]:
         yield
 
 
-def unwind_at_sigterm() -> None:
-    """In a worker: the first SIGTERM is a SystemExit, so that it ends its own processes and locks; others are nothing.
-
-    A pool of which one worker ends sends it to the others again.
-    """
-    signal.signal(signal.SIGTERM, _unwind_once)
-
-
 def _leave(number: int, _: FrameType | None) -> None:
     os.write(2, f"d3s2: {SENTENCES[128 + number]}\n".encode())
     os._exit(128 + number)
@@ -93,13 +85,6 @@ def _signal_of(error: BaseException | None) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
     return signal.SIGTERM if isinstance(error, SystemExit) and error.code == TERMINATED else None
-
-
-def _unwind_once(number: int, _: FrameType | None) -> None:
-    signal.signal(number, lambda *_: None)  # not SIG_IGN, which processes started from now on would inherit
-    if "D3S2_DEBUG" not in os.environ:  # the launcher of a group logs stack traces of processes that are ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    raise SystemExit(128 + number)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process, util
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, TypeVar
 
-from d3s2.base.machine.signals import unwind_at_sigterm
+from d3s2.base.machine.signals import AGAIN_S, TERMINATED
 
 ORPHANED = 1  # exit status
 END_WITHIN_S = 30.0  # seconds in which a process ends when asked to, before it is killed
@@ -61,8 +62,8 @@ def spawned_pool(count: int, begin: Callable[..., None] | None = None, *args: An
                 pool.submit(int)
         yield pool
     except BaseException:  # or the pool would wait for what is in work, and begin what is not
-        pool.shutdown(wait=False, cancel_futures=True)
         _end(set(active_children()) - others)
+        pool.shutdown(cancel_futures=True)  # its thread, still at work when Python ends, makes it print a trace
         raise
     pool.shutdown()
 
@@ -84,10 +85,42 @@ def ending(function: Callable[..., T], *args: Any) -> T:
     The pool would take the exception for the task's outcome, and the worker would wait for another task.
     """
     try:
+        _sigterm.in_task = True
+        if _sigterm.came:  # while the pool sent back what came before
+            raise SystemExit(TERMINATED)
         return function(*args)
     except SystemExit as stop:
         util._exit_function()  # type: ignore[attr-defined]  # removes the locks of processes that the task started
         os._exit(int(stop.code or 0))
+    finally:
+        _sigterm.in_task = False
+
+
+class _Sigterm:
+    """What SIGTERM does in a worker: within a task it is a SystemExit, once, so that the task ends its own processes.
+
+    Between tasks it is one as well, a moment later, and again until the worker has ended: the pool's own code drops
+    exceptions where it sends back an outcome, and an outcome that is sent by halves would hold up the process that
+    reads it.
+    """
+
+    def __init__(self) -> None:
+        self.came = self.in_task = False
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        first, self.came = not self.came, True
+        if first and "D3S2_DEBUG" not in os.environ:  # the launcher of a group logs traces of processes that are ended
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        if self.in_task:
+            if first:
+                raise SystemExit(TERMINATED)
+        elif number == signal.SIGALRM:
+            raise SystemExit(TERMINATED)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+
+
+_sigterm = _Sigterm()
 
 
 def _begin(begin: Callable[..., None] | None, *args: Any) -> None:
@@ -95,7 +128,8 @@ def _begin(begin: Callable[..., None] | None, *args: Any) -> None:
     end_with_parent()
     if begin is not None:
         begin(*args)
-    unwind_at_sigterm()  # last: the pool prints what is raised here
+    for number in (signal.SIGTERM, signal.SIGALRM):  # last: the pool prints what is raised here
+        signal.signal(number, _sigterm.handle)
 
 
 def end_with_parent() -> None:

@@ -3,10 +3,11 @@
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from d3s2.base.machine.signals import TERMINATED, unwinding
+from d3s2.base.machine.signals import NUMBERS, TERMINATED, unwinding
 
 
 class Signalled:
@@ -28,16 +29,23 @@ def finalised_while_unwinding(number: signal.Signals) -> None:
             time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Those of a command that a person started: tests that run in the background ignore Ctrl-C otherwise."""
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():  # a signal that was handled leaves the default of both
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_a_signal_within_a_finalizer_comes_again(number: signal.Signals, error: type[BaseException]) -> None:
-    hook, handler = sys.unraisablehook, signal.getsignal(number)
-    try:
-        with pytest.raises(error) as raised:
-            finalised_while_unwinding(number)
-        assert number == signal.SIGINT or raised.value.args == (TERMINATED,)
-        assert sys.unraisablehook is hook
-    finally:
-        signal.signal(number, handler)
+    hook = sys.unraisablehook
+    with pytest.raises(error) as raised:
+        finalised_while_unwinding(number)
+    assert number == signal.SIGINT or raised.value.args == (TERMINATED,)
+    assert sys.unraisablehook is hook
 
 
 def test_what_else_python_drops_is_told_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
