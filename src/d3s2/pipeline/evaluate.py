@@ -26,7 +26,6 @@ from d3s2.pipeline.work.students import jobs_of, rows_of, train_jobs
 from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
-from d3s2.selection import FEATURE_METHODS
 from d3s2.set_names import COMPOSED, parse_name
 
 RESULTS = "results.json"
@@ -138,8 +137,7 @@ def sets_of(run: Run, best_real: Callable[[Sets, bool], str] | None = None) -> S
     def choose(method: str, num_masks: int | None, draw: int) -> tuple[str, ...]:
         if method == COMPOSED:
             return composed_ids(drawn(run, draw))
-        by_features = method in FEATURE_METHODS and run.config.evaluate.real_features == "teacher"
-        return choose_masks(drawn(run, draw), method, num_masks, features() if by_features else None).ids
+        return choose_masks(drawn(run, draw), method, num_masks, run.config.evaluate.real_features, features).ids
 
     @cache
     def best(soft: bool) -> str:
