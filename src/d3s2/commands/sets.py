@@ -79,7 +79,7 @@ def export_command(
 
 
 def doctor(
-    dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set, by name or YAML file: is it whole?")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of that data set, or its URL.")] = None,
     models: Annotated[
         bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
@@ -87,12 +87,17 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Says what this machine has, which models and data are found, what is missing and how to get it."""
+    if root is not None and dataset is None:
+        raise UsageError("`d3s2 doctor`: --root is the folder of a data set; name it by --dataset too.")
+    if models and dataset is not None:
+        raise UsageError("`d3s2 doctor`: --models and --dataset print one thing each; give one of them.")
     from d3s2.planning import examine
     from d3s2.terminal import progress_for_people
 
     with unwinding():
         found = examine(dataset, root, progress_for_people())
-    print_outcome(found.models_text if models else found.as_text, found, as_json)
+    text = found.models_text if models else found.dataset_text if dataset is not None else found.as_text
+    print_outcome(text, found, as_json)
     if not found.sound:
         raise typer.Exit(1)
 
