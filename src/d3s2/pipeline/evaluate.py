@@ -19,6 +19,7 @@ from d3s2.pipeline.controls.soft_real import softener
 from d3s2.pipeline.controls.validation import on_validation, require_own_split, scored_split
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.fitting.features import teacher_features
+from d3s2.pipeline.fitting.generator import require_size
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks, composed_ids
@@ -38,6 +39,7 @@ def evaluate_run(run: Run, command: str = "") -> Results:
     Raises:
         UsageError: a choice is asked for and the validation split is no split of its own.
     """
+    require_size(run)
     chooses = any(parse_name(name).asks_for_best_real for name in run.config.evaluate.sets)
     if chooses or run.config.evaluate.split == "val":
         require_own_split(run.config.data)
