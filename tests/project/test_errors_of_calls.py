@@ -152,6 +152,17 @@ def test_another_call_in_the_same_folder(capsys: pytest.CaptureFixture[str], tmp
     assert "holds a run with another synthesize.steps (3, this call has 4); choose another --out" in said(capsys)
 
 
+@pytest.mark.parametrize("mistyped", ["data.size=[33, 50]", "data.dataset=nowhere.yaml"])
+def test_a_call_that_failed_before_it_made_anything_leaves_the_folder_to_a_corrected_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mistyped: str
+) -> None:
+    assert distil(tmp_path / "run", mistyped) != 0
+    assert distil(tmp_path / "run") == 0
+    assert "an existing run is resumed" not in capsys.readouterr().err
+    assert distil(tmp_path / "run", mistyped) == 1
+    assert "holds a run with another data." in said(capsys)
+
+
 def test_a_second_process_in_the_same_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with locked(tmp_path / "run"):
         assert distil(tmp_path / "run") == 1
@@ -161,6 +172,7 @@ def test_a_second_process_in_the_same_folder(capsys: pytest.CaptureFixture[str],
 def test_a_size_that_the_generator_cannot_make(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert distil(tmp_path / "run", "data.size=[33, 50]", "data.options={count: 24, size_px: [33, 50]}") == 1
     assert "sizes that divide by 8, got 33 x 50 px (height x width); set data.size to [32, 48]." in said(capsys)
+    assert not (tmp_path / "run/models").exists()  # the teacher, which may take hours, is not fitted before
 
 
 def test_a_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

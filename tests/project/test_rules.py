@@ -43,6 +43,9 @@ def test_the_command_line_offers_these_commands(capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     for command in COMMANDS:
         assert f" {command} " in shown
+    told = shown.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(told) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in told)  # none is cut off
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -21,7 +21,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_everything_that_is_missing_is_named_with_licence_size_and_the_way_to_get_it(
     capsys: pytest.CaptureFixture[str], cache: Path
 ) -> None:
-    assert call("doctor") == 0
+    assert call("doctor", "--models") == 0
     said = capsys.readouterr().out
     generators, networks = said.split(f"Segmentation networks in {cache}\n")
     assert f"Parts of generators in {cache}\n" in generators
@@ -41,7 +41,7 @@ def test_the_models_alone(capsys: pytest.CaptureFixture[str], cache: Path) -> No
 
 
 def test_one_network_in_full(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
-    assert call("doctor") == 0
+    assert call("doctor", "--models") == 0
     assert (
         "  [ ] openmmlab/upernet-swin-tiny: UPerNet Swin-T, ADE20K; licence MIT; 0.22 GiB\n"
         "      hf download openmmlab/upernet-swin-tiny --include '*.json' --include '*.safetensors' "
@@ -55,7 +55,7 @@ def test_what_is_there_is_marked_and_not_explained(capsys: pytest.CaptureFixture
         for path, text in {"refs/main": "abc", "snapshots/abc/config.json": "{}"}.items():
             (stored / path).parent.mkdir(parents=True)
             (stored / path).write_text(text, encoding="utf-8")
-    assert call("doctor") == 0
+    assert call("doctor", "--models") == 0
     said = capsys.readouterr().out
     assert "  [x] nvidia/mit-b0: " in said
     assert "  [x] madebyollin/taesd: " in said
@@ -69,3 +69,34 @@ def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path)
     assert [network["model_id"] for network in found["networks"]] == list(cards_for("segmentation"))
     assert [model["model_id"] for model in found["models"]] == list(cards_for("generator"))
     assert not any(network["found"] for network in found["networks"])
+
+
+def test_the_machine_comes_without_models_that_are_not_there(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor") == 0
+    said = capsys.readouterr().out
+    num_known = len(cards_for("segmentation")) + len(cards_for("generator"))
+    assert f"Published models in {cache}: 0 of {num_known}; `d3s2 doctor --models` lists all" in said
+    assert said.startswith("Machine\n")
+    assert "hf download" not in said
+    assert "  scenes         " in said
+
+
+def test_a_data_set_is_examined_alone(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor", "--dataset", "ccp", "--root", str(cache)) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"Data set ccp in {cache}\n  [ ] train: 0 of 585 pairs")
+    assert "Machine" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--root", "data"), "--root is the folder of a data set; name it by --dataset too"),
+        (("--dataset", "scenes", "--models"), "--models and --dataset print one thing each"),
+    ],
+)
+def test_options_that_would_be_left_out_are_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    assert call("doctor", *words) == 2
+    assert sentence in capsys.readouterr().err

@@ -16,7 +16,7 @@ def init(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Looks at a folder of data, says what it found, and writes a data set file, a run file and a picture of pairs."""
+    """Looks at a folder of data, and says what it found. Writes a data set file, a run file and a picture of pairs."""
     from d3s2.base.machine.runtime import pick_device
     from d3s2.planning import start
     from d3s2.terminal import progress_for_people

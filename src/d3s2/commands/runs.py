@@ -39,7 +39,7 @@ def demo(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """The whole method offline on `scenes`: minutes on two cores, ends with a page to look at."""
+    """Runs the whole method offline on `scenes`, in minutes. It ends with a page to look at."""
     overrides = ["teacher.source=null", "generator.model=null"] if fit else []
     _work("scenes", overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"))
 
@@ -58,7 +58,7 @@ def distill(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Makes the distilled set: census, choice of masks, models fitted or loaded, images."""
+    """Makes the distilled set. Counts and chooses masks, fits or loads models, makes images."""
     execution = execution_of(executor, workers, address, shard, publish)
     _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill",), execution)
 
@@ -77,7 +77,7 @@ def evaluate_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains students on distilled, random, balanced and all real pairs, and compares; distils first where needed."""
+    """Trains students on distilled and real sets, and compares. Distils first where needed."""
     execution = execution_of(executor, workers, address, shard, publish)
     _work(recipe, overrides, out, device, seed, dry_run, as_json, ("distill", "evaluate"), execution)
 
@@ -102,7 +102,7 @@ def ablate_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Variants of one run in one table: parts of the method, strength, budget ...; models are fitted once."""
+    """Compares variants of one run in one table. Parts of the method, strength, budget; models are fitted once."""
     config = config_of(recipe, overrides, seed)
     variants = plan_variants(config, axis or (), vary or ())
     from d3s2.base.formats.locks import taken

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def verify_command(
     folder: Annotated[Path, typer.Argument(help="Folder of a distilled set.")], as_json: AsJson = False
 ) -> None:
-    """Checks a distilled set: every file, digest, label value, provenance."""
+    """Checks a distilled set: files, digests, labels, provenance."""
     from d3s2.store import verify
     from d3s2.terminal import progress_for_people
 
@@ -34,7 +34,7 @@ def join_command(
     publish: Publish = None,
     as_json: AsJson = False,
 ) -> None:
-    """Finishes what processes with --shard made: checks every item by its digest, names what is missing."""
+    """Finishes what processes with --shard made. Checks every item by its digest, and names what is missing."""
     from d3s2.base.formats.locks import locked
     from d3s2.pipeline.work import join_run
 
@@ -58,7 +58,7 @@ def export_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded; offline.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a distilled set in the form that other tools read, or puts it on the Hugging Face hub."""
+    """Writes a distilled set in the form that other tools read. Or puts it on the Hugging Face hub."""
     if (to is None) == (push_to_hub is None):
         raise UsageError("`d3s2 export`: give --to FOLDER, or --push-to-hub OWNER/NAME, and not both.")
     if push_to_hub is None and (private or dry_run):
@@ -79,20 +79,25 @@ def export_command(
 
 
 def doctor(
-    dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set, by name or YAML file: is it whole?")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of that data set, or its URL.")] = None,
     models: Annotated[
         bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Says what this machine has, which models and data are found, what is missing and how to get it."""
+    """Says what this machine has, and what is missing. --dataset: is a data set whole; --models: how to get models."""
+    if root is not None and dataset is None:
+        raise UsageError("`d3s2 doctor`: --root is the folder of a data set; name it by --dataset too.")
+    if models and dataset is not None:
+        raise UsageError("`d3s2 doctor`: --models and --dataset print one thing each; give one of them.")
     from d3s2.planning import examine
     from d3s2.terminal import progress_for_people
 
     with unwinding():
         found = examine(dataset, root, progress_for_people())
-    print_outcome(found.models_text if models else found.as_text, found, as_json)
+    text = found.models_text if models else found.dataset_text if dataset is not None else found.as_text
+    print_outcome(text, found, as_json)
     if not found.sound:
         raise typer.Exit(1)
 

@@ -72,7 +72,7 @@ def fit_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fits teacher, feature bank and generator on the training split; several GPUs: torchrun -m d3s2.cli fit ..."""
+    """Fits teacher, feature bank and generator. On several GPUs: torchrun -m d3s2.cli fit ..."""
     config = config_of(recipe, overrides, seed)
     from d3s2.base.machine.runtime import is_first_process, pick_device
     from d3s2.pipeline.fitting import fit_everything

@@ -2,6 +2,7 @@ from .grid import TestSplit as TestSplit
 from .grid import student_jobs as student_jobs
 from .scores import results_of as results_of
 from .scores import row_of as row_of
+from .set_names import REAL as REAL
 from .set_names import parse_set as parse_set
 from .sets import Sets as Sets
 from .sets import random_ids as random_ids

@@ -2,6 +2,7 @@
 
 from d3s2.pipeline.cost import accounted
 from d3s2.pipeline.fitting.fit import Models, fit_models
+from d3s2.pipeline.fitting.generator import require_size
 from d3s2.pipeline.guidance_cost import GUIDANCE_COST, measure_guidance_cost
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import select_run
@@ -24,6 +25,7 @@ def distill_run(run: Run) -> None:
 
 def prepare_run(run: Run) -> tuple[Selection, Models]:
     """What synthesis needs: the chosen masks, and the models, fitted where there are none."""
+    require_size(run)
     if run.execution.share is not None:  # which keeps no costs: others write beside it
         return select_run(run), fit_models(run)
     with accounted(run.folder, "census"):

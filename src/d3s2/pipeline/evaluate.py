@@ -19,6 +19,7 @@ from d3s2.pipeline.controls.soft_real import softener
 from d3s2.pipeline.controls.validation import on_validation, require_own_split, scored_split
 from d3s2.pipeline.distill import distill_run
 from d3s2.pipeline.fitting.features import teacher_features
+from d3s2.pipeline.fitting.generator import require_size
 from d3s2.pipeline.judge import JUDGE, judge
 from d3s2.pipeline.run import Run
 from d3s2.pipeline.select import choose_masks, composed_ids
@@ -26,7 +27,6 @@ from d3s2.pipeline.work.students import jobs_of, rows_of, train_jobs
 from d3s2.report import result_files
 from d3s2.results import MetricTitle, Results, StudentRow, write_results, write_student_rows
 from d3s2.results.controls import RealChoice
-from d3s2.selection import FEATURE_METHODS
 from d3s2.set_names import COMPOSED, parse_name
 
 RESULTS = "results.json"
@@ -39,6 +39,7 @@ def evaluate_run(run: Run, command: str = "") -> Results:
     Raises:
         UsageError: a choice is asked for and the validation split is no split of its own.
     """
+    require_size(run)
     chooses = any(parse_name(name).asks_for_best_real for name in run.config.evaluate.sets)
     if chooses or run.config.evaluate.split == "val":
         require_own_split(run.config.data)
@@ -138,8 +139,7 @@ def sets_of(run: Run, best_real: Callable[[Sets, bool], str] | None = None) -> S
     def choose(method: str, num_masks: int | None, draw: int) -> tuple[str, ...]:
         if method == COMPOSED:
             return composed_ids(drawn(run, draw))
-        by_features = method in FEATURE_METHODS and run.config.evaluate.real_features == "teacher"
-        return choose_masks(drawn(run, draw), method, num_masks, features() if by_features else None).ids
+        return choose_masks(drawn(run, draw), method, num_masks, run.config.evaluate.real_features, features).ids
 
     @cache
     def best(soft: bool) -> str:

@@ -15,6 +15,7 @@ from d3s2.data.census import MaskCensus
 from d3s2.data.strips import sources_of
 from d3s2.evaluation import random_ids
 from d3s2.judgements import Judgements, Neighbour, read_judgements
+from d3s2.pipeline.controls.same_masks import below_best_real
 from d3s2.pipeline.cost import read_costs
 from d3s2.pipeline.evaluate import RESULTS
 from d3s2.pipeline.fitting.teacher import fit_teacher
@@ -37,7 +38,6 @@ from d3s2.report import (
 )
 from d3s2.results import Results, read_results
 from d3s2.selection import Pick, Selection
-from d3s2.set_names import BALANCED, BEST_REAL, GUIDED
 from d3s2.store import DistilledSet, item_id_for, read_manifest
 from d3s2.store.soft import cell_px_for
 from d3s2.student import predict
@@ -77,7 +77,7 @@ def write_report(folder: Path, device: torch.device, progress: Progress = SILENT
         cost=read_costs(folder),
         provenance=_provenance(folder, results),
         folder=os.fspath(folder),
-        notes=(*_below_best_real(results, selection), *_notes(folder)),
+        notes=(*below_best_real(results, run.config), *_notes(folder)),
     )
     write_bytes(folder / GALLERY, gallery_png(gallery))
     if neighbours is not None:
@@ -255,20 +255,6 @@ def _provenance(folder: Path, results: Results | None) -> Mapping[str, str]:
         else "not recorded",
     }
     return told | ({"Evaluated by": results.command} if results and results.command else {})
-
-
-def _below_best_real(results: Results | None, selection: Selection) -> tuple[str, ...]:
-    """Where a distilled set stays below the best real one: whether images or masks are to blame, in one line."""
-    student = results.students[0] if results and results.students else ""
-    ratio = results.ratio(GUIDED, BEST_REAL, student) if results else None
-    if results is None or ratio is None or ratio >= 1:
-        return ()
-    line = f"Distilled over best real is {ratio:.2f}"
-    same = results.comparison(GUIDED, BALANCED, student)
-    if same is None or selection.method != "class-balanced":
-        return (f"{line}; a set of balanced real images of the same masks would tell what the images lose.",)
-    points = f"{100 * same.difference:+.1f} points ({same.verdict})"
-    return (f"{line}. With the same masks, synthetic images against real ones (balanced real): {points}.",)
 
 
 def _notes(folder: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import torch
 from d3s2.base.config import build
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_json
-from d3s2.base.formats.locks import alone
+from d3s2.base.formats.locks import LOCK_NAME, LOCKS, alone
 from d3s2.base.formats.records import read_object
 from d3s2.base.machine.runtime import autocast_dtype
 from d3s2.base.progress import SILENT, Progress
@@ -182,11 +182,14 @@ def open_run(
 ) -> Run:
     """Begins a run in `folder`, or resumes the existing one; `shared` and `execution` as in Run.
 
+    A call that failed before it made anything, by a mistyped path for example, binds no other one to its config.
+
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.
     """
     path = folder / RUN_FILE
-    if path.exists():
+    # Others with a share may be about to make something.
+    if path.exists() and (execution.share is not None or _holds_something(folder)):
         before = read_config(folder, trusted_kind=config.generator.kind)
         stored, asked = (content_of(one, "synthesize") for one in (before, config))
         key = _first_difference(stored, asked)
@@ -198,6 +201,11 @@ def open_run(
         progress.say(f"{folder}: an existing run is resumed")
     write_json(path, config.model_dump(mode="json"))
     return Run(config, folder, device, progress, shared, execution)
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether a run has made anything beside its config."""
+    return any(entry.name not in (RUN_FILE, LOCK_NAME, LOCKS) for entry in folder.iterdir())
 
 
 def read_config(folder: Path, trusted_kind: str | None = None) -> RunConfig:

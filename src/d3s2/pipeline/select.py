@@ -1,8 +1,10 @@
 """Stage select: census of the training split, then the masks that the distilled set is made from."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -41,8 +43,7 @@ def chosen_masks(run: Run) -> Selection:
     """The masks of the distilled set; their ids are read by `Run.source_data`."""
     config = run.config.select
     if config.strips == 1:
-        by_teacher = config.features == "teacher" and config.method in FEATURE_METHODS
-        return choose_masks(run, config.method, features=teacher_features(run) if by_teacher else None)
+        return choose_masks(run, config.method, compared_by=config.features)
     strips, (census, weights) = run.strips_data, _weighted(run, run.strip_census)
 
     def choose(num_strips: int, force: tuple[str, ...], forbid: tuple[str, ...], last: bool) -> Selection:
@@ -75,10 +76,19 @@ def choose_masks(
     run: Run,
     method: str,
     num_masks: int | None = None,
-    features: Float32[np.ndarray, "n d"] | None = None,
+    compared_by: Literal["census", "teacher"] = "census",
+    read_features: Callable[[], Float32[np.ndarray, "n d"]] | None = None,
 ) -> Selection:
-    """Whole masks, as many as the run's budget says or another number, by any method; features as in `select_masks`."""
+    """Whole masks, by any method.
+
+    Args:
+        num_masks: None takes the run's budget.
+        compared_by: what a method that goes by features compares pairs by; the others do without.
+        read_features: the teacher's; None takes them by the run's teacher.
+    """
     count = num_masks or num_masks_of(run, len(run.census.ids))
+    by_teacher = compared_by == "teacher" and method in FEATURE_METHODS
+    features = (read_features or partial(teacher_features, run))() if by_teacher else None
     return _select(run, *_weighted(run, run.census), count, method, run.config.select, features)
 
 

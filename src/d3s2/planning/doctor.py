@@ -69,12 +69,20 @@ class Examination:
         lines += ["Versions", "  " + ", ".join(f"{name} {number}" for name, number in self.versions.items())]
         lines += ["Shipped networks", *(f"  {_mark(there)} {name}" for name, there in self.shipped.items())]
         lines += ["Optional packages", *(f"  {_mark(there)} {name}" for name, there in self.extras.items())]
-        lines += [self.models_text()]
-        lines += ["Data sets (examine one with --dataset NAME --root DIR)"]
+        lines += [*self._models_here(), "Data sets (examine one with --dataset NAME --root DIR)"]
         lines += [f"  {name:<14} {title}" for name, title in self.datasets.items()]
-        if self.dataset is not None:
-            lines += _dataset_lines(self.dataset)
         return "\n".join(lines)
+
+    def dataset_text(self) -> str:
+        """The data set that was examined alone, for a person."""
+        return "\n".join(_dataset_lines(self.dataset)) if self.dataset is not None else ""
+
+    def _models_here(self) -> list[str]:
+        known = (*self.models, *self.networks)
+        here = [one for one in known if one.found]
+        more = "`d3s2 doctor --models` lists all with licence, size and how to get them"
+        head = f"Published models in {self.cache}: {len(here)} of {len(known)}; {more}"
+        return [head, *_finding_lines(here)]
 
 
 def examine(dataset: str | None = None, root: Path | str | None = None, progress: Progress = SILENT) -> Examination:

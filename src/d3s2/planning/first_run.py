@@ -81,18 +81,22 @@ def first_run(found: Findings, device: torch.device) -> FirstRun:
 
 
 def working_size(sizes: Mapping[tuple[int, int], int], area_px: int) -> tuple[tuple[int, int], Resize]:
-    """Height and width of at most about `area_px` in the usual aspect ratio, and how others are brought to it."""
+    """Height and width of about `area_px` or the largest picture in the usual ratio; how others are brought to it."""
     ratios = sorted(ratio for (height, width), count in sizes.items() for ratio in [height / width] * count)
     ratio = ratios[len(ratios) // 2]
     largest = max(height * width for height, width in sizes)
     width = math.sqrt(min(area_px, largest) / ratio)
-    size = _rounded(width * ratio), _rounded(width)
+    near = [(high, wide) for high in _near(width * ratio) for wide in _near(width)]
+    # Of the sizes around it the one that distorts least, then the one of the nearest area.
+    size = min(near, key=lambda one: (abs(math.log(one[0] / one[1] / ratio)), abs(one[0] * one[1] - ratio * width**2)))
     alike = ratios[-1] / ratio <= ALIKE and ratio / ratios[0] <= ALIKE
     return size, "stretch" if alike else "crop"
 
 
-def _rounded(side: float) -> int:
-    return max(SMALLEST_PX, SIDES_OF * round(side / SIDES_OF))
+def _near(side: float) -> tuple[int, int]:
+    """The multiples on either side."""
+    low = math.floor(side / SIDES_OF)
+    return max(SMALLEST_PX, SIDES_OF * low), max(SMALLEST_PX, SIDES_OF * (low + 1))
 
 
 def run_file(found: Findings, run: FirstRun, dataset: str, path: Path) -> str:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 
 from d3s2.base.machine.runtime import autocast_dtype, torch_threads, wait_for
+from d3s2.data import Pairs
 from d3s2.generator import LayoutToImage, Level
 from d3s2.nets.compact import CompactUNet
 from d3s2.planning.living import GIB, Living, peak_gib
-from d3s2.student import TrainSettings
+from d3s2.student import TrainSettings, precision_of, train
 
 TRIALS = 5
 ENOUGH_S = 10.0
@@ -45,15 +46,13 @@ def with_threads(one_thread_s: float, threads: int, device: torch.device) -> flo
     return one_thread_s if device.type != "cpu" else one_thread_s * (1 - PARALLEL_SHARE + PARALLEL_SHARE / threads)
 
 
-def unet_step(train: TrainSettings, size_px: tuple[int, int], num_classes: int, device: torch.device) -> Trial:
-    """A training step of the compact U-Net."""
-    net = CompactUNet(num_classes=num_classes, width=train.width).to(device)
-    images = torch.zeros(train.batch, 3, *size_px, device=device)
-
-    def step() -> None:
-        _autocast(device, lambda: net(images).scores).float().mean().backward()
-
-    return learning(tried(step, device), sum(weight.numel() for weight in net.parameters()))
+def unet_step(settings: TrainSettings, size_px: tuple[int, int], num_classes: int, device: torch.device) -> Trial:
+    """An iteration of a training of the compact U-Net, with all that belongs to one: augmentation, loss, optimiser."""
+    net = CompactUNet(num_classes=num_classes, width=settings.width)
+    pairs = Pairs(*(torch.zeros(settings.batch, *shape, dtype=torch.uint8) for shape in ((3, *size_px), size_px)))
+    one = settings.model_copy(update={"iterations": 1})
+    autocast = precision_of(settings, device)
+    return tried(lambda: train(net, pairs, one, seed=0, device=device, autocast=autocast), device)
 
 
 def learning(trial: Trial, num_weights: int, other_bytes: int = 0) -> Trial:

@@ -198,7 +198,7 @@ def time_text(wall_s: float | None) -> str:
     if wall_s < 99.5:
         return f"{wall_s:.1f} s" if wall_s < 9.95 else f"{wall_s:.0f} s"
     if wall_s < 99.5 * 60:
-        return f"{wall_s / 60:.0f} min"
+        return f"{wall_s / 60:.1f} min" if wall_s < 9.95 * 60 else f"{wall_s / 60:.0f} min"
     return f"{wall_s / 3600:.1f} h"
 
 

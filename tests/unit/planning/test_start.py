@@ -22,6 +22,7 @@ from unknown_data import (
 
 from d3s2.data.catalogue import open_dataset
 from d3s2.pipeline.config import RunConfig
+from d3s2.planning.first_run import AREA_PX, working_size
 from d3s2.recipes import load_run
 
 SPLITS = {
@@ -204,3 +205,34 @@ def test_masks_of_instances_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
 def test_each_layout_holds_what_it_should() -> None:
     assert KINDS == len(COLOURS) == 4
     assert all((np.unique(kinds(one)) == range(KINDS)).all() for one in SCENES.ids)
+
+
+@pytest.mark.parametrize(("num_names", "first"), [(KINDS, 0), (KINDS + 3, 0), (KINDS - 1, 1)])
+def test_a_list_of_names_may_name_classes_that_no_mask_holds_or_leave_0_without_one(
+    tmp_path: Path, num_names: int, first: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = two_folders(tmp_path / "data")
+    names = [f"kind {number}" for number in range(num_names)]
+    (root / "classes.txt").write_text("\n".join(names))
+    config = begun(root, tmp_path / "out")
+    dataset = open_dataset(config.data.dataset, "train")
+    assert list(dataset.space.names) == names
+    for item_id in dataset.ids:
+        assert (dataset.mask(item_id) == kinds(item_id) - np.uint8(first)).all()  # 0 - 1 is 255: ignored
+    said = capsys.readouterr().out
+    assert "What the classes are called" not in said
+    assert ("classes.txt has names for 1 to" in said) == (first == 1)
+
+
+def test_another_number_of_names_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = two_folders(tmp_path / "data")
+    (root / "classes.txt").write_text("one\nother")
+    begun(root, tmp_path / "out")
+    assert "What the classes are called" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"), [((825, 550), (144, 96)), ((360, 480), (96, 128)), ((512, 512), (112, 112))]
+)
+def test_the_working_size_has_the_ratio_of_the_pictures(picture: tuple[int, int], size: tuple[int, int]) -> None:
+    assert working_size({picture: 1}, AREA_PX["cpu"]) == (size, "stretch")

@@ -5,8 +5,11 @@ import itertools
 import pytest
 import torch
 
+from d3s2.nets.compact import CompactUNet
 from d3s2.planning import trials
+from d3s2.planning.living import GIB
 from d3s2.planning.trials import TRIALS, with_threads
+from d3s2.student import TrainSettings
 
 CPU = torch.device("cpu")
 
@@ -40,3 +43,11 @@ def test_more_threads_take_less_but_never_nothing() -> None:
     assert 0.5 < taken[1] < 0.7
     assert taken[-1] > 1 - trials.PARALLEL_SHARE
     assert with_threads(1.0, 8, torch.device("cuda")) == 1.0
+
+
+def test_a_trial_of_a_student_holds_what_its_optimiser_keeps() -> None:
+    settings = TrainSettings(iterations=1000, batch=1, width=32)
+    one = trials.unet_step(settings, (16, 16), 3, CPU)
+    num_weights = sum(weight.numel() for weight in CompactUNet(num_classes=3, width=32).parameters())
+    assert one.seconds > 0
+    assert one.gib * GIB > 4 * 4 * num_weights  # weights, gradients and two moments: not a forward pass alone

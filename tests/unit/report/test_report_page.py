@@ -182,9 +182,9 @@ def test_the_same_content_gives_the_same_page(content: ReportContent, page: str)
 def test_cost_is_summed(content: ReportContent) -> None:
     assert cost_table(content.cost).rows == (
         ("select", "0.5 s", "0.2 GiB", ""),
-        ("synthesize", "2 min", "1.5 GiB", "24 steps"),
+        ("synthesize", "2.0 min", "1.5 GiB", "24 steps"),
         ("report", "2.0 s", "–", ""),
-        ("in all", "2 min", "1.5 GiB", ""),
+        ("in all", "2.0 min", "1.5 GiB", ""),
     )
 
 

@@ -87,7 +87,15 @@ def test_sizes_have_the_unit_that_suits_them(num_bytes: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("wall_s", "text"),
-    [(None, "–"), (0.24, "0.2 s"), (42.4, "42 s"), (100.0, "2 min"), (5400.0, "90 min"), (7200.0, "2.0 h")],
+    [
+        (None, "–"),
+        (0.24, "0.2 s"),
+        (42.4, "42 s"),
+        (106.9, "1.8 min"),
+        (600.0, "10 min"),
+        (5400.0, "90 min"),
+        (7200.0, "2.0 h"),
+    ],
 )
 def test_times_have_the_unit_that_suits_them(wall_s: float | None, text: str) -> None:
     assert time_text(wall_s) == text

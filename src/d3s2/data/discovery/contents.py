@@ -102,15 +102,28 @@ def class_values(contents: Contents) -> list[int]:
     return [value for value in values if value != IGNORE] or values
 
 
-def names_beside(root: Path, count: int) -> tuple[str, tuple[str, ...]] | None:
-    """A text file with so many class names, below the root, and the names."""
+def names_beside(root: Path, values: Sequence[int]) -> tuple[str, tuple[str, ...], int | None] | None:
+    """A text file with class names for these values of masks, below the root.
+
+    Returns:
+        Its path and names, and the value of the first where they count up from it, whether a mask holds each or not:
+        from 0, or from 1 where 0 has no name. None for one name a value.
+    """
     for name in CLASS_FILES:
         for path in (root / name, *sorted(root.glob(f"*/{name}"))):
             if path.is_file():
                 names = tuple(line for _, line in filled_lines(path, "a list of classes", DataError))
-                if len(names) == count == len(set(names)):
-                    return path.relative_to(root).as_posix(), names
+                first = _first_value(values, len(names))
+                if len(set(names)) == len(names) and (first is not None or len(names) == len(values)):
+                    return path.relative_to(root).as_posix(), names, first
     return None
+
+
+def _first_value(values: Sequence[int], num_names: int) -> int | None:
+    """The value that the first of so many names has; None where the values do not tell."""
+    if 0 in values and max(values) == num_names:
+        return 1
+    return 0 if max(values) < num_names and len(values) < num_names else None
 
 
 def palette_beside(root: Path, colours: Iterable[Colour]) -> tuple[str, tuple[str, ...]] | None:

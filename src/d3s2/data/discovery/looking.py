@@ -64,11 +64,12 @@ def _look_folders(root: Path, without: Iterable[Path], progress: Progress) -> Fi
         names=names,
         names_known=known,
         classes_from=beside[0] if beside else None,
+        first_value=beside[3] if beside else None,
         palette_from=beside[1] if beside else None,
         names_from=table[0] if table else None,
         images=matched.images,
         masks=matched.masks,
-        unknown=(*_left_out(matched, images, masks), *_unknown(contents, splits, known)),
+        unknown=(*_left_out(matched, images, masks), *_unnamed(beside), *_unknown(contents, splits, known)),
     )
 
 
@@ -87,24 +88,37 @@ def _mask_paths(root: Path, matched: Match, masks: list[PurePosixPath]) -> list[
     ]
 
 
-def _names(root: Path, contents: Contents) -> tuple[str | None, str | None, tuple[str, ...]] | None:
-    """The file that names classes, the one that gives colours, and the names."""
+Names = tuple[str | None, str | None, tuple[str, ...], int | None]
+
+
+def _names(root: Path, contents: Contents) -> Names | None:
+    """The file that names classes, the one that gives colours, the names, and the value that they count up from."""
     if contents.encoding == "colour":
         palette = palette_beside(root, contents.colours)
-        return (None, *palette) if palette else None
-    beside = names_beside(root, len(class_values(contents)))
-    return (beside[0], None, beside[1]) if beside else None
+        return (None, *palette, None) if palette else None
+    beside = names_beside(root, class_values(contents))
+    return (beside[0], None, *beside[1:]) if beside else None
+
+
+def _unnamed(beside: Names | None) -> list[str]:
+    if beside is None or beside[3] != 1:
+        return []
+    return [f"Whether value 0 is a class: {beside[0]} has names for 1 to {len(beside[2])} only, so 0 is ignored."]
 
 
 def _layout(matched: Match, splits: dict[str, FoundSplit]) -> str:
     images, masks = matched.images, matched.masks
-    sides = [f"{side.folder}/{side.pattern}.{{{','.join(side.extensions)}}}" for side in (images, masks)]
+    sides = [f"{side.folder}/{side.pattern}.{_any_of(side.extensions)}" for side in (images, masks)]
     how = "list files" if any(one.list_file for one in splits.values()) else "one folder"
     if "{split}" in images.folder:
         how = "split folders"
     elif images.folder != masks.folder and how == "one folder":
         how = "two folders"
     return f"{how}: images {sides[0]}, masks {sides[1]}"
+
+
+def _any_of(extensions: tuple[str, ...]) -> str:
+    return extensions[0] if len(extensions) == 1 else f"{{{','.join(extensions)}}}"
 
 
 def _left_out(matched: Match, images: list[PurePosixPath], masks: list[PurePosixPath]) -> list[str]:

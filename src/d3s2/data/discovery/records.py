@@ -84,6 +84,7 @@ class Findings:
         names: class names in the order of train ids.
         names_known: whether the folder says them; otherwise they are made up.
         classes_from: a file that has them, below the root.
+        first_value: of the masks, where the names of `classes_from` count up from it; masks need not hold all of them.
         palette_from: a CSV file that has colours and names, below the root.
         names_from: another table that names values or colours, below the root.
         images, masks: where they lie; None for a known data set.
@@ -101,6 +102,7 @@ class Findings:
     names: tuple[str, ...]
     names_known: bool
     classes_from: str | None = None
+    first_value: int | None = None
     palette_from: str | None = None
     names_from: str | None = None
     images: FoundSide | None = None

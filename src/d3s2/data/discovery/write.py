@@ -89,6 +89,11 @@ def _mask_lines(found: Findings, masks: FoundSide) -> Iterator[str]:
         yield "  ignore_colours: []"
         return
     values = class_values(found.contents)
+    if found.first_value is not None:
+        yield f"  first_value: {found.first_value}"
+        if found.first_value > 0:
+            yield f"  ignore_values: [0]   # {found.classes_from} has no name for it"
+        return
     if values == list(range(values[0], values[0] + len(values))):
         yield f"  first_value: {values[0]}"
     else:
