@@ -44,6 +44,7 @@ TEACHERS = {
     "facebook/mask2former-swin-large-ade-semantic": "mask2former-swin-l",
     "facebook/maskformer-resnet50-coco-stuff": "maskformer-resnet-50",
     "tue-mps/ade20k_semantic_eomt_large_512": "eomt-l",
+    "shi-labs/oneformer_ade20k_swin_large": "oneformer-swin-l",
     "nvidia/segformer-b4-finetuned-ade-512-512": "segformer-b4",
     "openmmlab/upernet-swin-small": "upernet-swin-s",
 }
