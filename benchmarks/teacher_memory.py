@@ -92,8 +92,8 @@ FAMILIES: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 """Shapes that no student has."""
 ASKING = ("oneformer-swin-l",)
-"""Networks whose forward pass asks for numbers, so they are counted while they compute, with weights of zeros: OneFormer
-compares the sizes of its scales, and looks for queries whose attention is masked everywhere."""
+"""Networks whose forward pass asks for numbers, so they are counted while they compute, with weights of zeros:
+OneFormer compares the sizes of its scales, and looks for queries whose attention is masked everywhere."""
 STUDENTS = (
     "mask2former-swin-t", "mask2former-swin-s", "segformer-b0", "segformer-b4", "upernet-swin-t",
     "upernet-convnext-t", "eomt-dinov3-l",
