@@ -4,7 +4,7 @@ A new generator is one file with a settings record and a `GeneratorKind`, and on
 own one needs not even the line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -138,6 +138,21 @@ class SamplingMemory(NamedTuple):
     decodes_together: bool
 
 
+@runtime_checkable
+class Counts(Protocol):
+    """What sampling takes, for plans of runs that cannot be tried out here."""
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """What is known, by the hub id of a model."""
+
+    def cost(self, settings: Any, size_px: tuple[int, int]) -> SamplingCost:
+        """Of images of (height, width) px, as the settings say."""
+
+    def memory(self, settings: Any, size_px: tuple[int, int]) -> SamplingMemory:
+        """The same of a card."""
+
+
 class FitTrial(NamedTuple):
     """One step of a fit on zeros, for a plan to time, and how many weights are fitted."""
 
@@ -156,8 +171,7 @@ class GeneratorKind:
         fit: fits one on the training split into the task's folder; None for a kind that is only loaded.
         fitted: (settings, folder) -> the settings that load what was fitted into it.
         many_processes: whether several processes that were launched together fit it together; the others run `fit` too.
-        cost: (settings, (height, width) in px) -> what a plan counts with; None where nothing is known.
-        memory: (settings, (height, width) in px) -> what sampling takes on a card; None where nothing is known.
+        counted: what a plan counts with; None where nothing is known.
         fit_gib: (settings, (height, width) in px) -> GiB that a fit takes on a card; None where nothing is known.
         fresh: (settings, number of classes, seed, device) -> one of the same shape with new weights, for a plan to try
             out; None where that would not fit on any machine.
@@ -170,8 +184,7 @@ class GeneratorKind:
     fit: Callable[[Any, FitTask], Fitted] | None = None
     fitted: Callable[[Any, Path], LayoutToImageSettings] | None = None
     many_processes: bool = False
-    cost: Callable[[Any, tuple[int, int]], SamplingCost] | None = None
-    memory: Callable[[Any, tuple[int, int]], SamplingMemory] | None = None
+    counted: Counts | None = None
     fit_gib: Callable[[Any, tuple[int, int]], float] | None = None
     fresh: Callable[[Any, int, int, torch.device], LayoutToImage] | None = None
     fit_trial: Callable[[Any, int, tuple[int, int], torch.device], FitTrial] | None = None

@@ -65,9 +65,9 @@ def sampling_gib(config: RunConfig, num_classes: int, batch: int | None = None) 
     """
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     teacher = teacher_memory(config, num_classes)
-    if kind.memory is None or teacher is None:
+    if kind.counted is None or teacher is None:
         return None
-    settings, taken = config.synthesize, kind.memory(config.generator, config.data.size)
+    settings, taken = config.synthesize, kind.counted.memory(config.generator, config.data.size)
     count = batch or settings.batch
     passes = count * (1 if settings.guidance_scale == 1 else 2)
     guiding = count * taken.guidance_decoder_gib + guided_gib(config, teacher, count)
