@@ -82,16 +82,21 @@ def doctor(
     dataset: Annotated[str | None, typer.Option(help="A data set to examine, by name or YAML file.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of that data set, or its URL.")] = None,
     models: Annotated[
-        bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
+        bool,
+        typer.Option(
+            "--models", help="Only published models and recipes: licence, size, memory, hours, how to get them."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Says what this machine has, which models and data are found, what is missing and how to get it."""
     from d3s2.planning import examine
+    from d3s2.recipes import load_run, recipe_names
     from d3s2.terminal import progress_for_people
 
     with unwinding():
-        found = examine(dataset, root, progress_for_people())
+        recipes = {name: load_run(name) for name in recipe_names()}
+        found = examine(dataset, root, progress_for_people(), recipes)
     print_outcome(found.models_text if models else found.as_text, found, as_json)
     if not found.sound:
         raise typer.Exit(1)

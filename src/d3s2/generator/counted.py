@@ -55,6 +55,14 @@ class PublishedSettings(Protocol):
         """How the networks run."""
 
 
+class AsInRecipes(NamedTuple):
+    """How recipes run a model."""
+
+    model: str
+    tiny_decoder: str = "of the family"
+    compute: ComputeSettings = ComputeSettings(dtype="bfloat16", vae_slicing=True)
+
+
 class CountedFamily(NamedTuple):
     """What a family's diffusion network takes together with its ControlNet.
 
@@ -102,6 +110,11 @@ class CountedModels:
     """
 
     models: Mapping[str, CountedFamily]
+
+    def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
+        """In bfloat16 with a tiny decoder, as recipes run it."""
+        family, settings = self.models.get(model_id), AsInRecipes(model_id)
+        return None if family is None else (family.cost(settings, size_px), family.memory(settings, size_px))
 
     def cost(self, settings: PublishedSettings, size_px: tuple[int, int]) -> SamplingCost:
         """As `CountedFamily.cost`."""

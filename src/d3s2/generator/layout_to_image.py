@@ -4,7 +4,7 @@ A new generator is one file with a settings record and a `GeneratorKind`, and on
 own one needs not even the line.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -137,14 +137,27 @@ class SamplingMemory(NamedTuple):
     decoder_gib: float
     decodes_together: bool
 
+    def step_gib(self, count: int, passes: int, *, teacher_gib: float = 0.0, through: bool = False) -> float:
+        """Weights, and the most that a batch takes at once.
+
+        Args:
+            count: of the images of the batch.
+            passes: of the diffusion network, over all of them.
+            teacher_gib: what the teacher holds of them meanwhile.
+            through: whether gradients go through the diffusion network.
+        """
+        guiding = count * self.guidance_decoder_gib + teacher_gib
+        guiding += passes * self.network_gradient_gib if through else 0.0
+        final = (count if self.decodes_together else 1) * self.decoder_gib
+        return self.weights_gib + max(passes * self.network_gib, guiding, final)
+
 
 @runtime_checkable
 class Counts(Protocol):
     """What sampling takes, for plans of runs that cannot be tried out here."""
 
-    @property
-    def models(self) -> Mapping[str, Any]:
-        """What is known, by the hub id of a model."""
+    def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
+        """Of a model of the hub as recipes run such; None where nothing is known of it."""
 
     def cost(self, settings: Any, size_px: tuple[int, int]) -> SamplingCost:
         """Of images of (height, width) px, as the settings say."""

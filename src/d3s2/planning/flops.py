@@ -49,7 +49,11 @@ on an RTX 3090 come to 0.12 to 0.18."""
 
 def gpu_of(device: torch.device) -> Gpu:
     """The card that `device` is, or the one for reference."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return gpu_named(torch.cuda.get_device_name(device) if device.type == "cuda" else "")
+
+
+def gpu_named(name: str) -> Gpu:
+    """The card whose name is part of `name`, or the one for reference."""
     return next((gpu for gpu in GPUS if gpu.name in name), REFERENCE)
 
 
