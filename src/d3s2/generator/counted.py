@@ -7,14 +7,15 @@ pixels, the operations of attention with its square.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from d3s2.generator.compute import DTYPES
 from d3s2.generator.layout_to_image import SamplingCost, SamplingMemory
-from d3s2.generator.settings import ComputeSettings
+from d3s2.generator.settings import ComputeSettings, PipelineSettings
 
 COUNTED_PX = 512 * 512
 GIB = 2**30
+AS_IN_RECIPES = ComputeSettings(dtype="bfloat16", vae_slicing=True)
 
 
 class Counted(NamedTuple):
@@ -38,31 +39,6 @@ DECODER_GIB, DECODER_GRADIENT_GIB, TINY_GRADIENT_GIB = Counted(0.0, 0.7501), Cou
 """Of decoding one image in float32: alone, and with the way back to the latent."""
 
 
-@runtime_checkable
-class PublishedSettings(Protocol):
-    """Settings of a generator of a family."""
-
-    @property
-    def model(self) -> str:
-        """Hub id or folder of the text-to-image model."""
-
-    @property
-    def tiny_decoder(self) -> str | None:
-        """What decodes for guidance; None: the full autoencoder."""
-
-    @property
-    def compute(self) -> ComputeSettings:
-        """How the networks run."""
-
-
-class AsInRecipes(NamedTuple):
-    """How recipes run a model."""
-
-    model: str
-    tiny_decoder: str = "of the family"
-    compute: ComputeSettings = ComputeSettings(dtype="bfloat16", vae_slicing=True)
-
-
 class CountedFamily(NamedTuple):
     """What a family's diffusion network takes together with its ControlNet.
 
@@ -78,12 +54,12 @@ class CountedFamily(NamedTuple):
     network: Counted
     gradient: Counted
 
-    def cost(self, settings: PublishedSettings, size_px: tuple[int, int]) -> SamplingCost:
+    def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
         """Of a step, and of decoding an image of (height, width) px."""
         guiding = DECODER_TFLOP if settings.tiny_decoder is None else TINY_DECODER_TFLOP
         return SamplingCost(self.step.at(size_px), guiding.at(size_px), DECODER_TFLOP.at(size_px))
 
-    def memory(self, settings: PublishedSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
         """Of a card, for images of (height, width) px, as `compute` says."""
         compute, guiding = (
             settings.compute,
@@ -113,16 +89,19 @@ class CountedModels:
 
     def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
         """In bfloat16 with a tiny decoder, as recipes run it."""
-        family, settings = self.models.get(model_id), AsInRecipes(model_id)
+        family, settings = (
+            self.models.get(model_id),
+            PipelineSettings.model_construct(model=model_id, tiny_decoder="of the family", compute=AS_IN_RECIPES),
+        )
         return None if family is None else (family.cost(settings, size_px), family.memory(settings, size_px))
 
-    def cost(self, settings: PublishedSettings, size_px: tuple[int, int]) -> SamplingCost:
+    def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
         """As `CountedFamily.cost`."""
         return self._family(settings).cost(settings, size_px)
 
-    def memory(self, settings: PublishedSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
         """As `CountedFamily.memory`."""
         return self._family(settings).memory(settings, size_px)
 
-    def _family(self, settings: PublishedSettings) -> CountedFamily:
+    def _family(self, settings: PipelineSettings) -> CountedFamily:
         return self.models.get(settings.model, next(iter(self.models.values())))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
-from d3s2.generator.autoencoders import encode
+from d3s2.generator.autoencoders import encode, load_decoders
 from d3s2.generator.conditions.conditioning import conditioning_of
 from d3s2.generator.counted import Counted, CountedFamily, CountedModels
 from d3s2.generator.layout_to_image import GeneratorKind
@@ -24,7 +24,6 @@ from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
     load_controlnet,
-    load_decoders,
     load_network,
     load_scheduler,
     refuse_slicing,

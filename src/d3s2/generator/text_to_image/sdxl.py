@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
+from d3s2.generator.autoencoders import load_decoders
 from d3s2.generator.conditions.conditioning import conditioning_of
 from d3s2.generator.counted import Counted, CountedFamily, CountedModels
 from d3s2.generator.layout_to_image import GeneratorKind
@@ -23,7 +24,6 @@ from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
     load_controlnet,
-    load_decoders,
     load_network,
     load_scheduler,
     require_equal,
