@@ -17,7 +17,6 @@ from d3s2.model_cards import Use, cards_for, is_cached
 from d3s2.pipeline import RunConfig
 from d3s2.planning.flops import Gpu, gpu_named, gpu_of
 from d3s2.planning.published import RecipeFinding, Takes, counted_basis, recipe_takes, takes_of
-from d3s2.planning.steps import gib_text
 
 SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
 
@@ -67,7 +66,9 @@ class Examination:
                 "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
                 "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
             ]
-        lines += [f"Recipes, evaluated on one {self.card}", *map(_recipe_line, self.recipes)] if self.recipes else []
+        lines += (
+            [f"Recipes, evaluated on one {self.card}", *(one.as_text() for one in self.recipes)] if self.recipes else []
+        )
         lines += ["What the figures rest on", *(f"  {line}" for line in counted_basis(gpu_named(self.card)))]
         return "\n".join(lines)
 
@@ -132,22 +133,11 @@ def _finding_lines(findings: Sequence[ModelFinding]) -> list[str]:
     lines = []
     for one in findings:
         size = f"{one.download_gib:g} GiB"
-        takes = "" if one.takes is None else f"; {_takes_text(one.takes)}"
+        takes = "" if one.takes is None else f"; {one.takes.as_text()}"
         lines.append(f"  {_mark(one.found)} {one.model_id}: {one.part}; licence {one.licence}; {size}{takes}")
         if not one.found:
             lines.append(f"      {one.how_to_get}")
     return lines
-
-
-def _takes_text(takes: Takes) -> str:
-    return f"{gib_text(takes.gib)} of a card, {1000 * takes.step_s:.0f} ms a step"
-
-
-def _recipe_line(recipe: RecipeFinding) -> str:
-    if recipe.gpu_h is None or recipe.memory_gib is None:
-        return f"  {recipe.name}: compact networks; `d3s2 evaluate {recipe.name} --dry-run` tries them out here"
-    taken = f"{recipe.gpu_h:,.0f} h, {gib_text(recipe.memory_gib)} of a card, {recipe.models_gib:.1f} GiB of models"
-    return "\n".join([f"  {recipe.name}: {taken}", *(f"      {model}" for model in recipe.models)])
 
 
 def _mark(there: bool) -> str:

@@ -11,6 +11,7 @@ from d3s2.pipeline import RunConfig
 from d3s2.planning.flops import Gpu, basis, seconds_on, teacher_tflop
 from d3s2.planning.memory import MEMORY_BASIS
 from d3s2.planning.plan import make_plan
+from d3s2.planning.steps import gib_text
 
 SIZE_PX = (512, 512)
 
@@ -27,6 +28,10 @@ class Takes:
     gib: float
     step_s: float
 
+    def as_text(self) -> str:
+        """For a person."""
+        return f"{gib_text(self.gib)} of a card, {1000 * self.step_s:.0f} ms a step"
+
 
 @dataclass(frozen=True)
 class RecipeFinding:
@@ -42,6 +47,13 @@ class RecipeFinding:
     models_gib: float = 0.0
     gpu_h: float | None = None
     memory_gib: float | None = None
+
+    def as_text(self) -> str:
+        """For a person."""
+        if self.gpu_h is None or self.memory_gib is None:
+            return f"  {self.name}: compact networks; `d3s2 evaluate {self.name} --dry-run` tries them out here"
+        taken = f"{self.gpu_h:,.0f} h, {gib_text(self.memory_gib)} of a card, {self.models_gib:.1f} GiB of models"
+        return "\n".join([f"  {self.name}: {taken}", *(f"      {model}" for model in self.models)])
 
 
 def takes_of(card: ModelCard, gpu: Gpu) -> Takes | None:
