@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMSched
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from d3s2.data.label_space import LabelSpace
+from d3s2.generator.autoencoders import Decoders
 from d3s2.generator.stable_diffusion.parts import StableDiffusion
 
 FULL_WIDTH, NARROW_WIDTH, TINY_WIDTH = 320, 64, 32
@@ -99,7 +100,8 @@ def new_parts(width: int, device: torch.device, dtype: torch.dtype) -> StableDif
     tokenizer = new_tokenizer()
     networks = [new_unet(width), new_text_encoder(tokenizer)]
     unet, text_encoder = (network.to(device, dtype).eval() for network in networks)
-    return StableDiffusion(unet, new_vae(small=True).to(device).eval(), None, text_encoder, tokenizer, new_scheduler())
+    decoders = Decoders(new_vae(small=True).to(device).eval(), None)
+    return StableDiffusion(unet, decoders, text_encoder, tokenizer, new_scheduler())
 
 
 def write_models(folder: Path, width: int, *, small_vae: bool = False) -> None:
@@ -120,7 +122,7 @@ def pipeline_parts(parts: StableDiffusion) -> dict[str, Any]:
     """What every pipeline of diffusers is made of."""
     return {
         "unet": parts.unet,
-        "vae": parts.vae,
+        "vae": parts.decoders.vae,
         "text_encoder": deepcopy(parts.text_encoder).to(parts.device),  # a pipeline works where its parts are
         "tokenizer": parts.tokenizer,
         "scheduler": DDIMScheduler.from_config(parts.scheduler.config),

@@ -182,10 +182,12 @@ def actions_for(plan: Plan, sides: list[str]) -> dict[str, Action]:
         compute=ComputeSettings.model_validate({"dtype": plan.dtype}),
     )
     generator = load_controlnet(settings, SPACE, device)
+    decoders = replace(generator.parts.decoders, tiny=None)
+    full_decoder = replace(generator, parts=replace(generator.parts, decoders=decoders))
     masks = blocks((1, plan.size_px, plan.size_px), SPACE.num_classes).to(device)
     found: dict[str, Action] = {"pipeline": pipeline_action(generator, masks, plan)} if "pipeline" in sides else {}
     for side in (name for name in sides if name != "pipeline"):
-        decoder = replace(generator, parts=replace(generator.parts, tiny=None)) if side == "fast_vae" else generator
+        decoder = full_decoder if side == "fast_vae" else generator
         teacher = load_segmenter(
             plan.models / "teacher",
             SPACE.names,

@@ -77,7 +77,7 @@ def sets(run: Run, variants: list[str], work: Path) -> Iterator[tuple[str, Path]
         if not writer.finished:
             for item in source.items:
                 image = torch.from_numpy(source.image(item.item_id)).permute(2, 0, 1)[None].to(run.device)
-                shares = teacher(to_unit(image)).scores[0].float().softmax(dim=0).cpu().numpy()
+                shares = teacher(to_unit(image)).scores[0].float().softmax(dim=0)
                 facts = ItemFacts(source_id=item.source_id, seed=item.seed, candidate=item.candidate)
                 soft = soften(shares, num_top, int(cell_px))
                 writer.write(item.item_id, source.image(item.item_id), source.mask(item.item_id), facts, soft)

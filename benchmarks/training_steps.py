@@ -20,7 +20,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from kornia.enhance import (
@@ -34,10 +33,11 @@ from side_by_side import parser_for, seconds_of, tell
 from torch import Tensor
 
 from d3s2.base.machine.moving import to_device
-from d3s2.base.machine.runtime import pick_device, reduced
+from d3s2.base.machine.runtime import pick_device, reduced, torch_threads
 from d3s2.base.pixels import to_unit
 from d3s2.base.train_ids import IGNORE
-from d3s2.data.files.image_files import png_bytes, read_image, read_mask
+from d3s2.data.dataset import Entry, FileDataset
+from d3s2.data.files.image_files import png_bytes
 from d3s2.data.known.scenes import SPACE, Scenes
 from d3s2.data.pairs import FilePairs, PairSource, in_order, load_pairs
 from d3s2.nets.fresh import ARCHITECTURES, new_segmenter
@@ -58,10 +58,10 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=["64x96", "512x512"])
     args = parser.parse_args(sys.argv[1:])
     device = pick_device(args.device)
-    torch.set_num_threads(1)
     how = {"network": args.network, "precision": args.precision}
-    measured = {name: measure(*SIZES[name], **how, device=device, rounds=args.rounds) for name in args.sizes}
-    tell("training steps", device, args.out, {**how, **measured})
+    with torch_threads(1):
+        measured = {name: measure(*SIZES[name], **how, device=device, rounds=args.rounds) for name in args.sizes}
+        tell("training steps", device, args.out, {**how, **measured})
 
 
 def measure(
@@ -82,7 +82,7 @@ def measure(
     how = AugmentationSettings(crop_px=crop_px)
     work = Work(net, pairs, size_px, how, batch, steps, device, PRECISIONS[precision])
     with tempfile.TemporaryDirectory() as folder:
-        files = FilePairs(Files(source, Path(folder)), source.ids)
+        files = FilePairs(as_files(source, Path(folder)), source.ids)
         sides: dict[str, Callable[[], None]] = {
             "steps": partial(work.train, augmented=True),
             "without augmentation": partial(work.train, augmented=False),
@@ -172,27 +172,15 @@ def read(pairs: FilePairs, batch: int, steps: int) -> None:
         pass
 
 
-class Files:
-    """A data set of PNG files, each read when it is asked for."""
-
-    def __init__(self, source: Scenes, folder: Path) -> None:
-        self.name, self.space, self.ids, self.folder = source.name, source.space, source.ids, folder
-        for item_id in source.ids:
-            for kind, pixels in (("image", source.image(item_id)), ("mask", source.mask(item_id))):
-                self._path(item_id, kind).parent.mkdir(parents=True, exist_ok=True)
-                self._path(item_id, kind).write_bytes(png_bytes(pixels))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
-        return read_image(self._path(item_id, "image"))
-
-    def mask(self, item_id: str) -> UInt8[np.ndarray, "h w"]:
-        return read_mask(self._path(item_id, "mask")).astype(np.uint8)
-
-    def _path(self, item_id: str, kind: str) -> Path:
-        return self.folder / f"{item_id}-{kind}.png"
+def as_files(source: Scenes, folder: Path) -> FileDataset:
+    """The pairs as PNG files, each read when it is asked for."""
+    entries = []
+    for item_id in source.ids:
+        entry = Entry(item_id, folder / f"{item_id}-image.png", folder / f"{item_id}-mask.png")
+        entry.image.write_bytes(png_bytes(source.image(item_id)))
+        entry.mask.write_bytes(png_bytes(source.mask(item_id)))
+        entries.append(entry)
+    return FileDataset(source.name, source.space, tuple(entries))
 
 
 if __name__ == "__main__":

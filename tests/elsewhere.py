@@ -52,13 +52,13 @@ class Reading(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-def landing_from(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[Tensor]:
-    """What these modules ask back with `to_host`, which gives zeros, because there are no numbers at ELSEWHERE."""
+def landing_from(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType, number: int = 0) -> list[Tensor]:
+    """What these modules ask back with `to_host`, which gives `number`, because there are none at ELSEWHERE."""
     landed: list[Tensor] = []
 
     def to_host(tensor: Tensor) -> Tensor:
         landed.append(tensor)
-        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        return torch.full(tensor.shape, number, dtype=tensor.dtype)
 
     for module in modules:
         monkeypatch.setattr(module, "to_host", to_host)

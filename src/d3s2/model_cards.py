@@ -209,6 +209,7 @@ MODEL_CARDS: dict[str, ModelCard] = {
             "MIT",
             875,
             0.524,
+            3.143,
             files=("*.json", "*.safetensors", "*.bin", "merges.txt"),
         ),
         _network(

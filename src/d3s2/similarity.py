@@ -24,6 +24,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from d3s2.base.errors import UsageError
+from d3s2.base.machine.moving import to_host
 
 NUM_NEIGHBOURS = 5
 BLOCK = 1024
@@ -42,7 +43,7 @@ class RealSpread:
 
 @dataclass(frozen=True)
 class Likeness:
-    """Images against real ones.
+    """Images against real ones; its tensors lie on the CPU.
 
     Args:
         nearest: position of the nearest real image of each.
@@ -99,12 +100,14 @@ def compare(spread: RealSpread, others: Float[Tensor, "m d"]) -> Likeness:
         distance = torch.minimum(distance, here.values)
     # The product form of a distance loses digits near 0, which is where copies are.
     distance = (others - spread.features[nearest]).norm(dim=1)
+    ratio = distance / spread.nearest[nearest].clamp(min=SMALLEST)
+    num_held, num_covered = to_host(torch.stack([held, covered])).tolist()
     return Likeness(
-        nearest=nearest,
-        distance=distance,
-        ratio=distance / spread.nearest[nearest].clamp(min=SMALLEST),
-        density=int(held) / (spread.num_neighbours * len(others)),
-        coverage=int(covered) / len(spread.features),
+        nearest=to_host(nearest),
+        distance=to_host(distance),
+        ratio=to_host(ratio),
+        density=num_held / (spread.num_neighbours * len(others)),
+        coverage=num_covered / len(spread.features),
     )
 
 
@@ -112,4 +115,4 @@ def vendi_score(features: Float[Tensor, "m d"]) -> float:
     """How many images that have nothing in common the set is worth, 1..m: m copies of one image are worth 1."""
     directions = torch.nn.functional.normalize(features.double(), dim=1)
     shares = torch.linalg.eigvalsh(directions @ directions.T / len(directions)).clamp(min=0)
-    return float(torch.exp(torch.special.entr(shares).sum()))
+    return float(to_host(torch.exp(torch.special.entr(shares).sum())))

@@ -36,11 +36,13 @@ from d3s2.nets.inputs.preprocessing import Preprocessing
 from d3s2.nets.loading import NETWORKS, Network, load_segmenter
 from d3s2.planning.living import peak_gib
 from d3s2.planning.memory import RESERVED_GIB
+from d3s2.similarity import compare, spread_of, vendi_score
+from d3s2.store.soft.labels import ERROR_BOUND
 from d3s2.student.settings import TrainSettings
 from d3s2.student.training import train
 from d3s2.synthesis.guided import guided_sample, item_noise
-from d3s2.synthesis.items import SampledItem
-from d3s2.synthesis.settings import GuidanceSettings, SynthesizeSettings
+from d3s2.synthesis.items import SampledItem, soft_labels
+from d3s2.synthesis.settings import GuidanceSettings, SoftSettings, SynthesizeSettings
 from d3s2.teacher.bank import FeatureBank, gather_bank
 
 CPU = torch.device("cpu")
@@ -168,6 +170,25 @@ def guided(kind: str, folder: Path, device: torch.device) -> tuple[SampledItem, 
     masks = pairs().masks[:2].to(device)
     made = guided_sample(generator_of(kind, folder, device), teacher, bank, masks, noises, HOW, device=device)
     return made.items
+
+
+def test_soft_labels_are_the_same_but_for_rounding(device: torch.device) -> None:
+    logits = 3 * torch.randn(7, 30, 50, generator=torch.Generator().manual_seed(0))
+    settings = SoftSettings(num_top=3, cell_px=4)
+    found, expected = (soft_labels(logits.to(where), settings) for where in (device, CPU))
+    assert (found.classes == expected.classes).mean() > 0.99
+    off = np.abs(found.probabilities() - expected.probabilities()).max()
+    assert off <= (0 if device.type == "cpu" else 2 * ERROR_BOUND)
+
+
+def test_sets_are_compared_with_real_images_by_the_same_numbers(device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, others = torch.randn(40, 8, generator=generator), torch.randn(9, 8, generator=generator)
+    found, expected = (compare(spread_of(real.to(where)), others.to(where)) for where in (device, CPU))
+    assert torch.equal(found.nearest, expected.nearest)
+    assert_same(found.ratio, expected.ratio, device, atol=1e-4)
+    assert (found.density, found.coverage) == pytest.approx((expected.density, expected.coverage))
+    assert vendi_score(others.to(device)) == pytest.approx(vendi_score(others), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", GENERATOR_KINDS)

@@ -10,6 +10,7 @@ from d3s2.nets.families.family import AdaptedSegmenter
 from d3s2.nets.families.mask2former_loss import Targets, layer_loss, read_targets
 from d3s2.nets.inputs.preprocessing import Preprocessing
 from d3s2.nets.loading import NETWORKS
+from d3s2.nets.trainable import SoftTargets, with_soft
 
 SIZE = (64, 96)
 TRAINED = ("eomt", "eomt_dinov3", "linear_head", "mask2former", "segformer", "upernet")
@@ -37,10 +38,12 @@ def batch_for(kind: str) -> tuple[Tensor, Tensor]:
     return (images[..., :WINDOW_PX], masks[..., :WINDOW_PX]) if kind in WINDOWED else (images, masks)
 
 
-def seeded_loss(net: AdaptedSegmenter, images: Tensor, masks: Tensor, seed: int = 7) -> Tensor:
+def seeded_loss(
+    net: AdaptedSegmenter, images: Tensor, masks: Tensor, seed: int = 7, soft: SoftTargets | None = None
+) -> Tensor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return net.loss(images, masks)
+        return net.loss(images, masks, soft)
 
 
 def transformers_loss(net: AdaptedSegmenter, images: Tensor, masks: Tensor, seed: int = 7) -> Tensor:
@@ -68,6 +71,18 @@ def test_a_training_step_equals_transformers_own_without_ignored_pixels(kind: st
     torch.testing.assert_close(
         seeded_loss(ours, images, masks), transformers_loss(theirs, images, masks), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_soft_labels_are_mixed_in_by_the_pass_that_gives_the_loss(kind: str) -> None:
+    images, masks = batch()  # oblong: of networks of one size, the windows' scores are merged
+    masks[:, :20] = 255
+    net, passes = student(kind), []
+    shares = torch.rand(3, 4, *SIZE, generator=torch.Generator().manual_seed(2)).softmax(dim=1)
+    expected = with_soft(seeded_loss(net, images, masks), net(images).scores, masks, SoftTargets(shares, 0.25))
+    net.network.register_forward_hook(lambda network, inputs, output: passes.append(network))
+    torch.testing.assert_close(seeded_loss(net, images, masks, soft=SoftTargets(shares, 0.25)), expected)
+    assert len(passes) == 1
 
 
 @pytest.mark.parametrize("kind", WINDOWED)

@@ -139,7 +139,7 @@ def test_a_rehearsal_leaves_figures_and_is_not_repeated(tmp_path: Path, capsys: 
     assert "census: start" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["guidance-bfloat16", "bank"])
+@pytest.mark.parametrize("name", ["guidance-bfloat16", "attention", "generator-options", "steps-compact-unet", "bank"])
 def test_a_benchmark_rehearsed_in_this_process_writes_the_figures_that_the_table_shows(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,15 @@
 """What `d3s2 doctor` says on a machine without network and models, by its text."""
 
 import json
+import re
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 from tiny_run import call
 
-from d3s2.model_cards import cards_for
+from d3s2.model_cards import MODEL_CARDS, cards_for
+from d3s2.recipes import load_run, recipe_names
 
 
 @pytest.fixture
@@ -27,8 +29,9 @@ def test_everything_that_is_missing_is_named_with_licence_size_and_the_way_to_ge
     assert f"Parts of generators in {cache}\n" in generators
     for text, cards in ((generators, cards_for("generator")), (networks, cards_for("segmentation"))):
         for card in cards.values():
-            line = f"  [ ] {card.model_id}: {card.part}; licence {card.licence}; {card.download_gib:g} GiB\n"
-            assert f"{line}      {card.how_to_get}\n" in text
+            line = f"  [ ] {card.model_id}: {card.part}; licence {card.licence}; {card.download_gib:g} GiB"
+            assert re.search(rf"{re.escape(line)}(; [0-9.]+ GiB of a card, [0-9]+ ms a step)?\n      ", text)
+            assert f"      {card.how_to_get}\n" in text
     assert "copy the folder here, and give its path instead of the id." in networks
 
 
@@ -36,14 +39,18 @@ def test_the_models_alone(capsys: pytest.CaptureFixture[str], cache: Path) -> No
     assert call("doctor", "--models") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"Parts of generators in {cache}\n")
-    assert "tue-mps/ade20k_semantic_eomt_large_512: EoMT-L on DINOv2, ADE20K; licence MIT; 1.18 GiB" in said
+    assert (
+        "tue-mps/ade20k_semantic_eomt_large_512: EoMT-L on DINOv2, ADE20K; licence MIT; 1.18 GiB; 4.1 GiB of a card, "
+        in said
+    )
     assert "Machine" not in said
 
 
 def test_one_network_in_full(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
     assert call("doctor", "--models") == 0
     assert (
-        "  [ ] openmmlab/upernet-swin-tiny: UPerNet Swin-T, ADE20K; licence MIT; 0.22 GiB\n"
+        "  [ ] openmmlab/upernet-swin-tiny: UPerNet Swin-T, ADE20K; licence MIT; 0.22 GiB; 1.4 GiB of a card, 133 ms a "
+        "step\n"
         "      hf download openmmlab/upernet-swin-tiny --include '*.json' --include '*.safetensors' "
         "--local-dir upernet-swin-tiny\n"
     ) in capsys.readouterr().out
@@ -61,6 +68,46 @@ def test_what_is_there_is_marked_and_not_explained(capsys: pytest.CaptureFixture
     assert "  [x] madebyollin/taesd: " in said
     assert "hf download nvidia/mit-b0" not in said
     assert "hf download madebyollin/taesd --include" not in said
+
+
+def table_of_recipes() -> dict[str, str]:
+    """Recipe -> what docs/evaluation.md says that it takes."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*`) \|.*\| ([^|]+) \|$", page.partition("## The grid")[0], flags=re.MULTILINE)
+    return {name: takes for names, takes in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+def test_every_recipe_is_told_with_licence_size_hours_and_memory(
+    capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    assert call("doctor", "--models") == 0
+    said, told = capsys.readouterr().out.partition("\nRecipes, evaluated on one A100\n")[2], table_of_recipes()
+    assert set(told) == set(recipe_names())
+    for name, takes in told.items():
+        if takes == "-":
+            assert f"  {name}: compact networks; `d3s2 evaluate {name} --dry-run` tries them out here\n" in said
+            continue
+        assert f"  {name}: {takes} of a card, " in said
+        block = said.partition(f"  {name}: ")[2].splitlines()[1:]
+        config = load_run(name)
+        for source in config.generator.named_sources:
+            card = MODEL_CARDS[source]
+            assert f"      {source}: licence {card.licence}; {card.download_gib:g} GiB" in block
+
+
+def test_a_generator_takes_what_the_page_of_generators_says(capsys: pytest.CaptureFixture[str], cache: Path) -> None:
+    assert call("doctor", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    takes = {model["model_id"]: model["takes"] for model in found["models"]}
+    record = sorted((Path(__file__).resolve().parents[2] / "benchmarks").glob("generator-costs_*.json"))[-1]
+    rows = {row["model"]: row for row in json.loads(record.read_text())["rows"]}
+    for model_id, row in {
+        "stabilityai/stable-diffusion-xl-base-1.0": "SDXL, ControlNet",
+        "stabilityai/stable-diffusion-3.5-large": "Stable Diffusion 3.5 large, ControlNet of 6 blocks",
+        "black-forest-labs/FLUX.1-dev": "FLUX.1-dev, Layout-ControlNet",
+    }.items():
+        assert takes[model_id]["gib"] == pytest.approx(rows[row]["fast_gib_512"], abs=0.1)
+    assert takes["madebyollin/taesd"] is None
 
 
 def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path) -> None:

@@ -223,7 +223,7 @@ def soft_copy(source: Path, folder: Path) -> None:
         mask, item = distilled.mask(item_id), distilled.item(item_id)
         facts = ItemFacts(source_id=item.source_id, seed=item.seed, candidate=item.candidate)
         shares = (mask == [[[index]] for index in range(distilled.space.num_classes)]) * 0.9 + 0.01
-        writer.write(item_id, distilled.image(item_id), mask, facts, soften(shares, cell_px=4))
+        writer.write(item_id, distilled.image(item_id), mask, facts, soften(torch.from_numpy(shares), cell_px=4))
     writer.finish(
         {key: distilled.manifest[key] for key in ("config", "inputs", "models", "versions", "commit", "cost")}
     )

@@ -19,4 +19,9 @@ def to_bytes(images: Tensor) -> Tensor:
     """Float in 0..1 -> 0..255, rounded; raises NumericError where a number is not finite, which would become black."""
     if not bool(torch.isfinite(images).all()):
         raise NumericError("Images hold numbers that are not finite, expected 0..1; they cannot be stored.")
+    return finite_to_bytes(images)
+
+
+def finite_to_bytes(images: Tensor) -> Tensor:
+    """The same of numbers that are known to be finite: a device is not waited for."""
     return (images.to(torch.float32).clamp(0, 1) * 255.0).round().to(torch.uint8)

@@ -82,20 +82,25 @@ def doctor(
     dataset: Annotated[str | None, typer.Option(help="Only this data set, by name or YAML file: is it whole?")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of that data set, or its URL.")] = None,
     models: Annotated[
-        bool, typer.Option("--models", help="Only the published models: licence, size, how to get them.")
+        bool,
+        typer.Option(
+            "--models", help="Only published models and recipes: licence, size, memory, hours, how to get them."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Says what this machine has, and what is missing. --dataset: is a data set whole; --models: how to get models."""
+    """Says what this machine has, whether a data set is whole, and what published models and recipes take."""
     if root is not None and dataset is None:
         raise UsageError("`d3s2 doctor`: --root is the folder of a data set; name it by --dataset too.")
     if models and dataset is not None:
         raise UsageError("`d3s2 doctor`: --models and --dataset print one thing each; give one of them.")
     from d3s2.planning import examine
+    from d3s2.recipes import load_run, recipe_names
     from d3s2.terminal import progress_for_people
 
     with unwinding():
-        found = examine(dataset, root, progress_for_people())
+        recipes = {name: load_run(name) for name in recipe_names()} if models or as_json else {}
+        found = examine(dataset, root, progress_for_people(), recipes)
     text = found.models_text if models else found.dataset_text if dataset is not None else found.as_text
     print_outcome(text, found, as_json)
     if not found.sound:

@@ -6,6 +6,7 @@
 | latents | (z - shift) * scale | what diffusion networks see, of about unit variance      |
 """
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -14,9 +15,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from d3s2.base.errors import ModelError
+from d3s2.generator.settings import PipelineSettings
 from d3s2.hub import SourceSettings, load_part
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
+
+
+@dataclass(frozen=True)
+class Decoders:
+    """What makes images of latents: the autoencoder, and a tiny one for guidance where there is one."""
+
+    vae: AutoencoderKL
+    tiny: AutoencoderTiny | None
+
+    def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool) -> Float[Tensor, "b 3 hh ww"]:
+        """RGB images in 0..1 (not clamped), differentiable."""
+        chosen: Autoencoder = self.tiny if for_guidance and self.tiny is not None else self.vae
+        return decode(chosen, latents)
 
 
 def load_autoencoder(
@@ -30,6 +45,27 @@ def load_autoencoder(
             "folder, or a pipeline and the subfolder 'vae'."
         )
     return network
+
+
+def load_decoders(settings: PipelineSettings, device: torch.device) -> Decoders:
+    """The autoencoder of the pipeline and the tiny one; in float32, because guidance differentiates through them."""
+    compute = settings.compute
+    vae = load_part(AutoencoderKL, settings.model, "vae", settings, revision=settings.model_revision)
+    tiny = settings.tiny_decoder and load_part(
+        AutoencoderTiny, settings.tiny_decoder, None, settings, revision=settings.tiny_decoder_revision
+    )
+    if tiny and tiny.config.latent_channels != vae.config.latent_channels:
+        raise ModelError(
+            f"{settings.tiny_decoder}: decodes latents of {tiny.config.latent_channels} channels, those of "
+            f"{settings.model} have {vae.config.latent_channels}; take the tiny decoder of this family."
+        )
+    if compute.vae_slicing:
+        vae.enable_slicing()
+    if compute.vae_tiling:
+        vae.enable_tiling()
+    if compute.gradient_checkpointing:
+        vae.enable_gradient_checkpointing()
+    return Decoders(vae.to(device), tiny.to(device) if tiny else None)
 
 
 def pixels_per_cell(autoencoder: Autoencoder) -> int:

@@ -5,14 +5,17 @@ from its making to its end, in 16 bits with fused attention. Convolutions and pr
 pixels, the operations of attention with its square.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from d3s2.generator.compute import DTYPES
-from d3s2.generator.layout_to_image import SamplingMemory
-from d3s2.generator.settings import ComputeSettings
+from d3s2.generator.layout_to_image import SamplingCost, SamplingMemory
+from d3s2.generator.settings import ComputeSettings, PipelineSettings
 
 COUNTED_PX = 512 * 512
 GIB = 2**30
+AS_IN_RECIPES = ComputeSettings(dtype="bfloat16", vae_slicing=True)
 
 
 class Counted(NamedTuple):
@@ -28,41 +31,77 @@ class Counted(NamedTuple):
         return self.fixed + self.by_pixels * pixels + self.by_pairs * pixels**2
 
 
-class CountedMemory(NamedTuple):
-    """What a family's diffusion network takes.
+DECODER_TFLOP, TINY_DECODER_TFLOP = Counted(0.0, 2.4804, 0.0344), Counted(0.0, 0.1414)
+"""Of the autoencoders of all families; their latents' 4 or 16 channels make less than a thousandth."""
+AUTOENCODERS_MILLION = 86.1
+"""Weights of the autoencoder that all families have and of a tiny one."""
+DECODER_GIB, DECODER_GRADIENT_GIB, TINY_GRADIENT_GIB = Counted(0.0, 0.7501), Counted(0.0, 5.6857), Counted(0.0, 0.6652)
+"""Of decoding one image in float32: alone, and with the way back to the latent."""
+
+
+class CountedFamily(NamedTuple):
+    """What a family's diffusion network takes together with its ControlNet.
 
     Args:
-        million_weights: with its ControlNet.
-        network: GiB of a pass over one image, in 16 bits.
+        step: TFLOP of a pass over one image.
+        million_weights: of both.
+        network: GiB of such a pass, in 16 bits.
         gradient: of such a pass and the way back to the latent.
     """
 
+    step: Counted
     million_weights: float
     network: Counted
     gradient: Counted
 
+    def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
+        """Of a step, and of decoding an image of (height, width) px."""
+        guiding = DECODER_TFLOP if settings.tiny_decoder is None else TINY_DECODER_TFLOP
+        return SamplingCost(self.step.at(size_px), guiding.at(size_px), DECODER_TFLOP.at(size_px))
 
-AUTOENCODERS_MILLION = 86.1
-"""Weights of the autoencoder that all families have and of a tiny one."""
-DECODER, DECODER_GRADIENT, TINY_GRADIENT = Counted(0.0, 0.7501), Counted(0.0, 5.6857), Counted(0.0, 0.6652)
-"""GiB of decoding one image in float32: alone, and with the way back to the latent."""
+    def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
+        """Of a card, for images of (height, width) px, as `compute` says."""
+        compute, guiding = (
+            settings.compute,
+            DECODER_GRADIENT_GIB if settings.tiny_decoder is None else TINY_GRADIENT_GIB,
+        )
+        element_bytes = DTYPES[compute.dtype].itemsize
+        return SamplingMemory(
+            weights_gib=1e6 * (self.million_weights * element_bytes + AUTOENCODERS_MILLION * 4) / GIB,
+            network_gib=self.network.at(size_px) * element_bytes / 2,
+            network_gradient_gib=self.gradient.at(size_px) * element_bytes / 2,
+            guidance_decoder_gib=guiding.at(size_px),
+            decoder_gib=DECODER_GIB.at(size_px),
+            decodes_together=not compute.vae_slicing,
+        )
 
 
-def sampling_memory(
-    family: CountedMemory, compute: ComputeSettings, size_px: tuple[int, int], *, tiny: bool
-) -> SamplingMemory:
-    """What a generator of the family takes as `compute` says.
+@dataclass(frozen=True)
+class CountedModels:
+    """`Counts` of a kind of generators.
 
     Args:
-        size_px: (height, width) of an image.
-        tiny: whether a tiny decoder decodes for guidance.
+        models: hub id of a text-to-image model -> what its family takes; one that is not known by its id is taken for
+            the first.
     """
-    element_bytes = DTYPES[compute.dtype].itemsize
-    return SamplingMemory(
-        weights_gib=1e6 * (family.million_weights * element_bytes + AUTOENCODERS_MILLION * 4) / GIB,
-        network_gib=family.network.at(size_px) * element_bytes / 2,
-        network_gradient_gib=family.gradient.at(size_px) * element_bytes / 2,
-        guidance_decoder_gib=(TINY_GRADIENT if tiny else DECODER_GRADIENT).at(size_px),
-        decoder_gib=DECODER.at(size_px),
-        decodes_together=not compute.vae_slicing,
-    )
+
+    models: Mapping[str, CountedFamily]
+
+    def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
+        """In bfloat16 with a tiny decoder, as recipes run it."""
+        family, settings = (
+            self.models.get(model_id),
+            PipelineSettings.model_construct(model=model_id, tiny_decoder="of the family", compute=AS_IN_RECIPES),
+        )
+        return None if family is None else (family.cost(settings, size_px), family.memory(settings, size_px))
+
+    def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
+        """As `CountedFamily.cost`."""
+        return self._family(settings).cost(settings, size_px)
+
+    def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
+        """As `CountedFamily.memory`."""
+        return self._family(settings).memory(settings, size_px)
+
+    def _family(self, settings: PipelineSettings) -> CountedFamily:
+        return self.models.get(settings.model, next(iter(self.models.values())))

@@ -137,6 +137,34 @@ class SamplingMemory(NamedTuple):
     decoder_gib: float
     decodes_together: bool
 
+    def step_gib(self, count: int, passes: int, *, teacher_gib: float = 0.0, through: bool = False) -> float:
+        """Weights, and the most that a batch takes at once.
+
+        Args:
+            count: of the images of the batch.
+            passes: of the diffusion network, over all of them.
+            teacher_gib: what the teacher holds of them meanwhile.
+            through: whether gradients go through the diffusion network.
+        """
+        guiding = count * self.guidance_decoder_gib + teacher_gib
+        guiding += passes * self.network_gradient_gib if through else 0.0
+        final = (count if self.decodes_together else 1) * self.decoder_gib
+        return self.weights_gib + max(passes * self.network_gib, guiding, final)
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """What sampling takes, for plans of runs that cannot be tried out here."""
+
+    def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
+        """Of a model of the hub as recipes run such; None where nothing is known of it."""
+
+    def cost(self, settings: Any, size_px: tuple[int, int]) -> SamplingCost:
+        """Of images of (height, width) px, as the settings say."""
+
+    def memory(self, settings: Any, size_px: tuple[int, int]) -> SamplingMemory:
+        """The same of a card."""
+
 
 class FitTrial(NamedTuple):
     """One step of a fit on zeros, for a plan to time, and how many weights are fitted."""
@@ -156,8 +184,7 @@ class GeneratorKind:
         fit: fits one on the training split into the task's folder; None for a kind that is only loaded.
         fitted: (settings, folder) -> the settings that load what was fitted into it.
         many_processes: whether several processes that were launched together fit it together; the others run `fit` too.
-        cost: (settings, (height, width) in px) -> what a plan counts with; None where nothing is known.
-        memory: (settings, (height, width) in px) -> what sampling takes on a card; None where nothing is known.
+        counted: what a plan counts with; None where nothing is known.
         fit_gib: (settings, (height, width) in px) -> GiB that a fit takes on a card; None where nothing is known.
         fresh: (settings, number of classes, seed, device) -> one of the same shape with new weights, for a plan to try
             out; None where that would not fit on any machine.
@@ -170,8 +197,7 @@ class GeneratorKind:
     fit: Callable[[Any, FitTask], Fitted] | None = None
     fitted: Callable[[Any, Path], LayoutToImageSettings] | None = None
     many_processes: bool = False
-    cost: Callable[[Any, tuple[int, int]], SamplingCost] | None = None
-    memory: Callable[[Any, tuple[int, int]], SamplingMemory] | None = None
+    counted: Counts | None = None
     fit_gib: Callable[[Any, tuple[int, int]], float] | None = None
     fresh: Callable[[Any, int, int, torch.device], LayoutToImage] | None = None
     fit_trial: Callable[[Any, int, tuple[int, int], torch.device], FitTrial] | None = None

@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 from d3s2.base.config import Config
 from d3s2.base.ranges import Share
-from d3s2.hub import SourceSettings, commits_of
+from d3s2.hub import Revision, SourceSettings, commits_of
 
 
 class NoiseWindow(Config):
@@ -114,3 +114,21 @@ class LayoutToImageSettings(SourceSettings):
         """What a plan and the page say of it."""
         sources = ", ".join(Path(source).name for source in self.named_sources)
         return f"{self.kind}: {sources}" if sources else self.kind
+
+
+class PipelineSettings(LayoutToImageSettings):
+    """What generators on a pipeline of diffusers have."""
+
+    sources: ClassVar[tuple[str, ...]] = ("model", "tiny_decoder")
+
+    model: str
+    """Hub id or folder of the pipeline."""
+    model_revision: Revision | None = None
+    """Commit, tag or branch of `model`, where that is a hub id; null is its main branch."""
+    tiny_decoder: str | None = None
+    """Hub id or folder of an AutoencoderTiny of the same family, which decodes for guidance; the full autoencoder still
+    decodes the final image. The full one's decode and its gradient cost more than Stable Diffusion's network."""
+    tiny_decoder_revision: Revision | None = None
+    """As `model_revision`, of `tiny_decoder`."""
+    compute: ComputeSettings = ComputeSettings()
+    """How the networks run."""

@@ -9,6 +9,7 @@ from torch import nn
 from d3s2.base.errors import ModelError
 from d3s2.base.formats.files import regular_size
 from d3s2.base.formats.tensors import MAX_FILE_BYTES
+from d3s2.base.machine.moving import to_host
 
 
 def sha256_weights(network: nn.Module) -> str:
@@ -16,7 +17,7 @@ def sha256_weights(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(to_host(tensor.detach()).contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """What this machine has, which models and data are found, what is missing and how to get it."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from d3s2.base.machine.runtime import autocast_dtype, hardware, versions
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import DATASETS, DatasetReport, inspect_dataset
 from d3s2.hub import PRETRAINED
-from d3s2.model_cards import ModelCard, Use, cards_for, is_cached
+from d3s2.model_cards import Use, cards_for, is_cached
+from d3s2.pipeline import RunConfig
+from d3s2.planning.flops import Gpu, gpu_named, gpu_of
+from d3s2.planning.published import RecipeFinding, Takes, counted_basis, recipe_takes, takes_of
 
 SHIPPED_NETWORKS = ("scenes/teacher", "scenes/generator")
 
 
 @dataclass(frozen=True)
 class ModelFinding:
-    """One published model or network and whether it is in the local cache."""
+    """One published model or network, whether it is in the local cache, and what it takes of a card."""
 
     model_id: str
     part: str
@@ -28,6 +31,7 @@ class ModelFinding:
     download_gib: float
     found: bool
     how_to_get: str
+    takes: Takes | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Examination:
     cache: str
     models: tuple[ModelFinding, ...]
     networks: tuple[ModelFinding, ...]
+    card: str
+    recipes: tuple[RecipeFinding, ...]
     datasets: dict[str, str]
     dataset: DatasetReport | None
 
@@ -60,6 +66,10 @@ class Examination:
                 "  What is missing is fetched when a run asks for it. For a machine without a network run the line",
                 "  below its name on one that has it, copy the folder here, and give its path instead of the id.",
             ]
+        lines += (
+            [f"Recipes, evaluated on one {self.card}", *(one.as_text() for one in self.recipes)] if self.recipes else []
+        )
+        lines += ["What the figures rest on", *(f"  {line}" for line in counted_basis(gpu_named(self.card)))]
         return "\n".join(lines)
 
     def as_text(self) -> str:
@@ -85,9 +95,22 @@ class Examination:
         return [head, *_finding_lines(here)]
 
 
-def examine(dataset: str | None = None, root: Path | str | None = None, progress: Progress = SILENT) -> Examination:
-    """Examines the machine, and one data set where it is named; downloads nothing."""
-    format_ = autocast_dtype(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+def examine(
+    dataset: str | None = None,
+    root: Path | str | None = None,
+    progress: Progress = SILENT,
+    recipes: Mapping[str, RunConfig] | None = None,
+) -> Examination:
+    """Examines the machine, and one data set where it is named; downloads nothing.
+
+    Args:
+        dataset: a known name, or the path of a YAML file.
+        root: its folder.
+        progress: where reading is told.
+        recipes: complete runs by name, of which is said what they take.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    format_, gpu = autocast_dtype(device), gpu_of(device)
     return Examination(
         hardware=hardware(),
         versions=versions(),
@@ -96,27 +119,30 @@ def examine(dataset: str | None = None, root: Path | str | None = None, progress
         shipped={name: (PRETRAINED / name / "config.json").is_file() for name in SHIPPED_NETWORKS},
         extras={"datasets": importlib.util.find_spec("datasets") is not None},
         cache=constants.HF_HUB_CACHE,
-        models=_findings("generator"),
-        networks=_findings("segmentation"),
+        models=_findings("generator", gpu),
+        networks=_findings("segmentation", gpu),
+        card=gpu.name,
+        recipes=tuple(recipe_takes(name, config, device) for name, config in (recipes or {}).items()),
         datasets={name: known.title for name, known in DATASETS.items()},
         dataset=None if dataset is None else inspect_dataset(dataset, root, progress=progress),
     )
 
 
-def _findings(use: Use) -> tuple[ModelFinding, ...]:
-    return tuple(_finding(card) for card in cards_for(use).values())
-
-
-def _finding(card: ModelCard) -> ModelFinding:
-    return ModelFinding(card.model_id, card.part, card.licence, card.download_gib, is_cached(card), card.how_to_get)
+def _findings(use: Use, gpu: Gpu) -> tuple[ModelFinding, ...]:
+    return tuple(
+        ModelFinding(
+            model_id, card.part, card.licence, card.download_gib, is_cached(card), card.how_to_get, takes_of(card, gpu)
+        )
+        for model_id, card in cards_for(use).items()
+    )
 
 
 def _finding_lines(findings: Sequence[ModelFinding]) -> list[str]:
     lines = []
     for one in findings:
-        lines.append(
-            f"  {_mark(one.found)} {one.model_id}: {one.part}; licence {one.licence}; {one.download_gib:g} GiB"
-        )
+        size = f"{one.download_gib:g} GiB"
+        takes = "" if one.takes is None else f"; {one.takes.as_text()}"
+        lines.append(f"  {_mark(one.found)} {one.model_id}: {one.part}; licence {one.licence}; {size}{takes}")
         if not one.found:
             lines.append(f"      {one.how_to_get}")
     return lines

@@ -49,7 +49,11 @@ on an RTX 3090 come to 0.12 to 0.18."""
 
 def gpu_of(device: torch.device) -> Gpu:
     """The card that `device` is, or the one for reference."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return gpu_named(torch.cuda.get_device_name(device) if device.type == "cuda" else "")
+
+
+def gpu_named(name: str) -> Gpu:
+    """The card whose name is part of `name`, or the one for reference."""
     return next((gpu for gpu in GPUS if gpu.name in name), REFERENCE)
 
 
@@ -62,9 +66,9 @@ def image_s(config: RunConfig, gpu: Gpu) -> float | None:
     """GPU seconds for all images of one mask; None where teacher or generator are not published ones."""
     settings, guidance, teacher = config.synthesize, config.synthesize.guidance, teacher_tflop(config)
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
-    if teacher is None or kind.cost is None:
+    if teacher is None or kind.counted is None:
         return None
-    cost = kind.cost(config.generator, config.data.size)
+    cost = kind.counted.cost(config.generator, config.data.size)
     network = cost.network * (1 if settings.guidance_scale == 1 else 2)
     images = settings.candidates + (1 if settings.unguided_too else 0)
     # of each traced step the teacher sees the prediction once; a gradient is a pass there and one back
@@ -84,9 +88,9 @@ def fit_s_on(config: RunConfig, gpu: Gpu) -> float | None:
     """GPU seconds of a generator's fit upon a published one, three passes a pair as if all its weights learnt; None
     where nothing is known of it."""
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
-    if kind.cost is None:
+    if kind.counted is None:
         return None
-    work = 3 * config.generator.num_fit_pairs * kind.cost(config.generator, config.data.size).network
+    work = 3 * config.generator.num_fit_pairs * kind.counted.cost(config.generator, config.data.size).network
     return seconds_on(gpu, "diffusion", work)
 
 

@@ -65,15 +65,13 @@ def sampling_gib(config: RunConfig, num_classes: int, batch: int | None = None) 
     """
     kind: GeneratorKind = GENERATORS.load(config.generator.kind)
     teacher = teacher_memory(config, num_classes)
-    if kind.memory is None or teacher is None:
+    if kind.counted is None or teacher is None:
         return None
-    settings, taken = config.synthesize, kind.memory(config.generator, config.data.size)
+    settings, taken = config.synthesize, kind.counted.memory(config.generator, config.data.size)
     count = batch or settings.batch
     passes = count * (1 if settings.guidance_scale == 1 else 2)
-    guiding = count * taken.guidance_decoder_gib + guided_gib(config, teacher, count)
-    through = 0.0 if settings.guidance.rule == "fast" else passes * taken.network_gradient_gib
-    final = (count if taken.decodes_together else 1) * taken.decoder_gib
-    return taken.weights_gib + teacher.weights_gib + max(passes * taken.network_gib, through + guiding, final)
+    held, through = guided_gib(config, teacher, count), settings.guidance.rule != "fast"
+    return teacher.weights_gib + taken.step_gib(count, passes, teacher_gib=held, through=through)
 
 
 def largest_batches(config: RunConfig, num_classes: int) -> str | None:

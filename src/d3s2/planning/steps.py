@@ -59,28 +59,30 @@ class Plan:
         """For a person."""
         lines = [f"Plan of '{self.name}' on {self.device}:"]
         for step in self.steps:
-            spent = "-" if step.estimated_s is None else _duration(step.estimated_s)
+            spent = "-" if step.estimated_s is None else duration_text(step.estimated_s)
             spent += " GPU" if step.on_gpu else ""
-            spent += "" if step.memory_gib is None else f", {_gib(step.memory_gib)}"
+            spent += "" if step.memory_gib is None else f", {gib_text(step.memory_gib)}"
             lines.append(f"  {step.what:<22} {step.amount:<64} {spent:>17}")
         if self.estimated_s or not self.gpu_h:
-            lines.append(f"  {'in all':<22} {'':<64} {_duration(self.estimated_s):>17}")
+            lines.append(f"  {'in all':<22} {'':<64} {duration_text(self.estimated_s):>17}")
         if self.gpu_h:
             lines.append(f"  {'in all, on one GPU':<22} {'':<64} {f'{self.gpu_h:,.1f} h GPU':>17}")
         models = f", of that {self.models_gib:.2f} GiB models from the hub" if self.models_gib else ""
-        lines.append(f"  disk: about {_gib(self.disk_gib)}{models}; {self.free_gib:.1f} GiB are free here")
-        lines += [f"  memory: at most {_gib(self.memory_gib)}"] if self.memory_gib is not None else []
+        lines.append(f"  disk: about {gib_text(self.disk_gib)}{models}; {self.free_gib:.1f} GiB are free here")
+        lines += [f"  memory: at most {gib_text(self.memory_gib)}"] if self.memory_gib is not None else []
         lines += [f"  model {model}" for model in self.models]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
-def _gib(gib: float) -> str:
+def gib_text(gib: float) -> str:
+    """For a person."""
     if gib >= 0.01:
         return f"{gib:.0f} GiB" if gib >= 10 else f"{gib:.1f} GiB" if gib >= 1 else f"{gib:.2f} GiB"
     return f"{1024 * gib:.0f} MiB"
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """For a person."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

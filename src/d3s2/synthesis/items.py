@@ -9,7 +9,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from d3s2.base.finite import not_finite
-from d3s2.base.pixels import to_bytes, to_unit
+from d3s2.base.machine.moving import to_host
+from d3s2.base.pixels import finite_to_bytes, to_unit
 from d3s2.nets import Segmenter
 from d3s2.store.soft import SoftLabels, soften
 from d3s2.synthesis.settings import SoftSettings, SynthesizeSettings
@@ -53,7 +54,7 @@ def finished(
 ) -> tuple[SampledItem, ...]:
     """The images as they are stored, rounded to bytes, as the teacher sees them: it reads them once."""
     broken = not_finite(images)
-    stored = to_bytes(torch.where(broken[:, None, None, None], 0.0, images))
+    stored = finite_to_bytes(torch.where(broken[:, None, None, None], 0.0, images))
     seen = teacher(to_unit(stored))
     found = energies_of(settings.guidance.energies, seen, masks, bank)
     for values in found.values():
@@ -62,11 +63,12 @@ def finished(
     tau = settings.filter
     kept = masks if tau is None else without_doubtful(masks, seen.scores, bank.losses, tau)
     accuracy = rounded(agreement(seen.scores, masks))
+    pictures, labels, unsound = (to_host(table) for table in (stored.permute(0, 2, 3, 1), kept, broken))
     return tuple(
         SampledItem(
-            image=np.ascontiguousarray(stored[index].permute(1, 2, 0).cpu().numpy()),
-            mask=kept[index].cpu().numpy(),
-            soft=None if broken[index] or settings.soft is None else soft_labels(seen.scores[index], settings.soft),
+            image=np.ascontiguousarray(pictures[index].numpy()),
+            mask=labels[index].numpy(),
+            soft=None if unsound[index] or settings.soft is None else soft_labels(seen.scores[index], settings.soft),
             candidate=candidate,
             energies={name: values[index] for name, values in energies.items()},
             accuracy=accuracy[index],
@@ -77,4 +79,4 @@ def finished(
 
 def soft_labels(logits: Float[Tensor, "c h w"], settings: SoftSettings) -> SoftLabels:
     """The teacher's distribution on an image, from its logits, as it is stored."""
-    return soften(logits.float().softmax(dim=0).cpu().numpy(), settings.num_top, settings.cell_px)
+    return soften(logits.float().softmax(dim=0), settings.num_top, settings.cell_px)

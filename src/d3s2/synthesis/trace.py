@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from d3s2.base.machine.moving import to_host
+
 Values = list[list[float | None]]
 """Per step, one number an item; None at steps where it was not taken."""
 
@@ -58,4 +60,4 @@ def chosen(traces: Sequence[Trace], wall_s: float) -> Trace:
 
 def rounded(values: Tensor) -> list[float]:
     """As they are stored."""
-    return [round(float(value), 6) for value in values]
+    return [round(value, 6) for value in to_host(values).tolist()]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from tiny_stable_diffusion import new_controlnet, new_unet, write_pipeline
 
 from d3s2.base.config import build
@@ -161,6 +161,13 @@ def test_sdxl_is_refused(folder: Path, tmp_path: Path) -> None:
     UNet2DConditionModel.from_config(shape).save_pretrained(copy / "unet")
     with pytest.raises(ModelError, match=r"is of the SDXL family; use Stable Diffusion 1\.x or 2\.x"):
         load(copy)
+
+
+def test_a_tiny_decoder_of_another_family_is_refused(folder: Path, tmp_path: Path) -> None:
+    shape = dict(AutoencoderTiny.load_config(folder / "tiny_decoder"))
+    AutoencoderTiny.from_config(shape | {"latent_channels": 16}).save_pretrained(tmp_path / "taesd3")
+    with pytest.raises(ModelError, match=r"taesd3: decodes latents of 16 channels, those of .* have 4; take the tiny "):
+        load(folder, tiny_decoder=str(tmp_path / "taesd3"))
 
 
 def test_template_without_a_place_for_classes_is_refused(folder: Path) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from diffusers import AutoencoderTiny
 from torch.utils.flop_counter import FlopCounterMode
 
-from d3s2.generator.stable_diffusion.controlnet_kind import CONTROLNET_TFLOP
-from d3s2.generator.stable_diffusion.cost import TINY_DECODER_TFLOP, UNET_TFLOP
+from d3s2.generator.counted import DECODER_TFLOP, TINY_DECODER_TFLOP, Counted
+from d3s2.generator.stable_diffusion import controlnet_kind, freestyle
 from d3s2.generator.text_to_image import flux, sd3, sdxl
-from d3s2.generator.text_to_image.cost import DECODER, TINY_DECODER, Counted
 from d3s2.model_cards import cards_for
 from d3s2.nets.architectures import ARCHITECTURES
 from d3s2.planning.flops import GPUS, image_s, seconds_on, teacher_tflop
@@ -51,25 +50,18 @@ def test_a_judge_of_one_size_is_counted_by_the_squares_that_it_sees(size: tuple[
     assert teacher_tflop(config) == pytest.approx(num_windows * cards_for("segmentation")[judge].tflop)
 
 
-def test_stable_diffusion_is_counted_on_its_shapes() -> None:
-    with torch.device("meta"):
-        unet, controlnet = UNet2DConditionModel(cross_attention_dim=768), ControlNetModel(cross_attention_dim=768)
-        latent, time, text = torch.zeros(1, 4, 64, 64), torch.zeros(1), torch.zeros(1, 77, 768)
-        condition, tiny = torch.zeros(1, 3, 512, 512), AutoencoderTiny()
-        found = [
-            counted_tflop(lambda: unet(latent, time, text)),
-            counted_tflop(lambda: controlnet(latent, time, text, controlnet_cond=condition)),
-            counted_tflop(lambda: tiny.decode(latent)),
-        ]
-    assert found == pytest.approx([UNET_TFLOP, CONTROLNET_TFLOP, TINY_DECODER_TFLOP], abs=6e-4)
-
-
 @pytest.mark.filterwarnings("ignore:.*FluxPosEmbed:FutureWarning")
 @pytest.mark.parametrize(
     ("model", "step"),
-    [("SDXL, ControlNet", sdxl.STEP), ("Stable Diffusion 3 medium", sd3.MEDIUM), ("FLUX.1-dev", flux.STEP)],
+    [
+        ("Stable Diffusion 1.4", freestyle.COUNTED.step),
+        ("Stable Diffusion 1.5", controlnet_kind.COUNTED.step),
+        ("SDXL, ControlNet", sdxl.COUNTED.step),
+        ("Stable Diffusion 3 medium", sd3.MEDIUM.step),
+        ("FLUX.1-dev", flux.COUNTED.step),
+    ],
 )
-def test_text_to_image_families_are_counted_on_their_shapes(model: str, step: Counted) -> None:
+def test_families_are_counted_on_their_shapes(model: str, step: Counted) -> None:
     (make,) = (make for name, make in generator_costs.MODELS.items() if name.startswith(model))
     with torch.device("meta"):
         family = make()
@@ -78,7 +70,7 @@ def test_text_to_image_families_are_counted_on_their_shapes(model: str, step: Co
 
 def test_decoders_are_counted_on_their_shapes() -> None:
     with torch.device("meta"):
-        for network, counted in ((generator_costs.new_vae(16), DECODER), (AutoencoderTiny(), TINY_DECODER)):
+        for network, counted in ((generator_costs.new_vae(16), DECODER_TFLOP), (AutoencoderTiny(), TINY_DECODER_TFLOP)):
             found = generator_costs.decode_tflop(network, network.config.latent_channels, 768)
             assert counted.at((768, 768)) == pytest.approx(found, rel=1e-3)
 
@@ -109,5 +101,6 @@ def test_full_guidance_and_more_candidates_cost_more() -> None:
     assert traces == sorted(traces, reverse=True)
     assert cost("synthesize.guidance.every=1") > cost("synthesize.guidance.every=2")
     judge = "teacher.source=facebook/mask2former-swin-small-ade-semantic"
-    assert cost(judge, "data.size=[256, 256]") == pytest.approx(cost(judge) / 4)
+    quarter = cost(judge, "data.size=[256, 256]")
+    assert 0.9 * cost(judge) / 4 < quarter < cost(judge) / 4  # attention grows with the square of the pixels
     assert image_s(load_run("ade20k", ["teacher.source=some/folder"]), GPUS[0]) is None

@@ -12,14 +12,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from d3s2.base.config import build
 from d3s2.generator.counted import (
     AUTOENCODERS_MILLION,
-    DECODER,
-    DECODER_GRADIENT,
-    TINY_GRADIENT,
+    DECODER_GIB,
+    DECODER_GRADIENT_GIB,
+    DECODER_TFLOP,
+    TINY_DECODER_TFLOP,
+    TINY_GRADIENT_GIB,
     Counted,
-    CountedMemory,
 )
 from d3s2.generator.kinds import GENERATORS
-from d3s2.generator.stable_diffusion import controlnet_kind, cost
+from d3s2.generator.stable_diffusion import controlnet_kind, freestyle
 from d3s2.generator.text_to_image import flux, sd3, sdxl
 from d3s2.model_cards import MODEL_CARDS
 from d3s2.planning.living import GIB, peak_gib
@@ -32,18 +33,19 @@ import generator_costs  # noqa: E402
 import guidance  # noqa: E402
 
 FAMILIES = {
-    "Stable Diffusion 1.4, FreestyleNet": cost.MEMORY,
-    "Stable Diffusion 1.5, ControlNet 1.1": cost.MEMORY_CONTROLNET,
-    "SDXL, ControlNet": sdxl.MEMORY,
-    "Stable Diffusion 3 medium, ControlNet of 6 blocks": sd3.MEDIUM_MEMORY,
-    "Stable Diffusion 3.5 large, ControlNet of 6 blocks": sd3.LARGE_MEMORY,
-    "FLUX.1-dev, Layout-ControlNet": flux.MEMORY,
+    "Stable Diffusion 1.4, FreestyleNet": freestyle.COUNTED,
+    "Stable Diffusion 1.5, ControlNet 1.1": controlnet_kind.COUNTED,
+    "SDXL, ControlNet": sdxl.COUNTED,
+    "Stable Diffusion 3 medium, ControlNet of 6 blocks": sd3.MEDIUM,
+    "Stable Diffusion 3.5 large, ControlNet of 6 blocks": sd3.LARGE,
+    "FLUX.1-dev, Layout-ControlNet": flux.COUNTED,
 }
 TEACHERS = {
     "facebook/mask2former-swin-small-ade-semantic": "mask2former-swin-s",
     "facebook/mask2former-swin-large-ade-semantic": "mask2former-swin-l",
     "facebook/maskformer-resnet50-coco-stuff": "maskformer-resnet-50",
     "tue-mps/ade20k_semantic_eomt_large_512": "eomt-l",
+    "shi-labs/oneformer_ade20k_swin_large": "oneformer-swin-l",
     "nvidia/segformer-b4-finetuned-ade-512-512": "segformer-b4",
     "openmmlab/upernet-swin-small": "upernet-swin-s",
 }
@@ -66,23 +68,26 @@ def test_what_lives_at_once_is_counted_and_what_was_there_is_not() -> None:
     assert peak_gib(lambda: before.mul_(2).view(10, 100)) == 0
 
 
-def numbers(counted: Counted) -> list[float]:
+def numbers(counted: Counted) -> Any:
     return pytest.approx([*counted], abs=1e-4)
 
 
 @pytest.mark.parametrize("row", latest("generator-costs")["rows"], ids=lambda row: row["model"])
 def test_entries_hold_what_was_counted(row: dict[str, Any]) -> None:
-    gib = row["counted_gib"]
+    gib, tflop = row["counted_gib"], row["counted"]
     if row["model"] in FAMILIES:
-        family: CountedMemory = FAMILIES[row["model"]]
+        family = FAMILIES[row["model"]]
+        assert tflop["step"] == numbers(family.step)
         million = row["million_weights"]
         assert million["diffusion"] + million["controlnet"] == pytest.approx(family.million_weights, abs=0.11)
         assert gib["network"] == numbers(family.network)
         assert gib["network_gradient"] == numbers(family.gradient)
     assert row["million_weights"]["autoencoders"] == pytest.approx(AUTOENCODERS_MILLION, abs=0.3)
-    assert gib["decoder"] == pytest.approx([*DECODER], abs=2e-3)
-    assert gib["decoder_gradient"] == pytest.approx([*DECODER_GRADIENT], abs=2e-3)
-    assert gib["tiny_decoder_gradient"] == pytest.approx([*TINY_GRADIENT], abs=2e-3)
+    assert tflop["decoder"] == pytest.approx([*DECODER_TFLOP], abs=2e-3)
+    assert tflop["tiny_decoder"] == pytest.approx([*TINY_DECODER_TFLOP], abs=2e-3)
+    assert gib["decoder"] == pytest.approx([*DECODER_GIB], abs=2e-3)
+    assert gib["decoder_gradient"] == pytest.approx([*DECODER_GRADIENT_GIB], abs=2e-3)
+    assert gib["tiny_decoder_gradient"] == pytest.approx([*TINY_GRADIENT_GIB], abs=2e-3)
     if "fit_held_gib_512" in row:
         assert controlnet_kind.FIT_HELD.at((512, 512)) == pytest.approx(row["fit_held_gib_512"], abs=1e-3)
 
@@ -91,7 +96,7 @@ def test_a_decode_is_counted_on_its_shape() -> None:
     with FakeTensorMode():
         tiny = generator_costs.AutoencoderTiny().eval().requires_grad_(False)
         found = generator_costs.decode_gib(tiny, 4, 768, gradient=True)
-    assert TINY_GRADIENT.at((768, 768)) == pytest.approx(found, rel=1e-2)
+    assert TINY_GRADIENT_GIB.at((768, 768)) == pytest.approx(found, rel=1e-2)
 
 
 def test_teachers_are_those_that_were_counted() -> None:
@@ -123,7 +128,7 @@ def test_every_published_generator_says_what_it_takes(kind: str) -> None:
     entry = GENERATORS.load(kind)
     condition = {} if kind == "freestyle" else {"controlnet": "some/controlnet"}
     settings = build(entry.settings, {"model": "some/model", **condition}, "generator")
-    small, large = (entry.memory(settings, (size, size)) for size in (512, 1024))
+    small, large = (entry.counted.memory(settings, (size, size)) for size in (512, 1024))
     assert small.weights_gib == large.weights_gib > 1
     assert small.network_gib < small.network_gradient_gib < large.network_gradient_gib
 

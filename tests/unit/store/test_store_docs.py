@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import torch
+
 from d3s2.data.known.scenes import Scenes
 from d3s2.store.items import SCHEMA, ItemFacts
 from d3s2.store.manifest import DIGESTS, PROVENANCE, WRITTEN_HERE
@@ -36,7 +38,11 @@ def test_the_examples_run(tmp_path: Path) -> None:
     item_id = SCENES.ids[0]
     one_hot = (SCENES.mask(item_id) == [[[index]] for index in range(18)]).astype("float32")
     writer.write(
-        item_id, SCENES.image(item_id), SCENES.mask(item_id), ItemFacts(item_id, 0), soften(one_hot, cell_px=8)
+        item_id,
+        SCENES.image(item_id),
+        SCENES.mask(item_id),
+        ItemFacts(item_id, 0),
+        soften(torch.from_numpy(one_hot), cell_px=8),
     )
     writer.finish(dict.fromkeys(PROVENANCE))
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

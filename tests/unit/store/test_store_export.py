@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
@@ -31,9 +33,8 @@ def make(folder: Path, space: LabelSpace = SCENES.space, soft: bool = False) -> 
     for index, item_id in enumerate(SCENES.ids):
         label = SCENES.mask(item_id).copy()
         label[0] = IGNORE
-        opinion = (
-            soften(np.eye(space.num_classes)[SCENES.mask(item_id)].transpose(2, 0, 1), cell_px=8) if soft else None
-        )
+        labels = torch.from_numpy(SCENES.mask(item_id)).long()
+        opinion = soften(F.one_hot(labels, space.num_classes).permute(2, 0, 1).double(), cell_px=8) if soft else None
         writer.write(
             item_id,
             SCENES.image(item_id),

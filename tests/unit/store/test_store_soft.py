@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.recipes import load_run
@@ -11,10 +13,9 @@ from d3s2.store.soft import SoftLabels, cell_px_for, soften
 from d3s2.store.soft.labels import ERROR_BOUND, soft_bytes, soft_from_bytes
 
 
-def softmax(seed: int, shape: tuple[int, int, int], heat: float) -> np.ndarray:
-    scores = np.random.default_rng(seed).normal(0, heat, shape)
-    scores = np.exp(scores - scores.max(axis=0))
-    return (scores / scores.sum(axis=0)).astype(np.float32)
+def softmax(seed: int, shape: tuple[int, int, int], heat: float) -> Tensor:
+    scores = np.random.default_rng(seed).normal(0, heat, shape).astype(np.float32)
+    return torch.from_numpy(scores).softmax(dim=0)
 
 
 @given(
@@ -29,7 +30,7 @@ def test_errors_stay_within_the_bound(seed: int, num_classes: int, num_top: int,
     probabilities = softmax(seed, (num_classes, height, width), heat)
     soft = soften(probabilities, num_top, cell_px)
     decoded = soft.probabilities()
-    mean = naive_means(probabilities, cell_px)
+    mean = naive_means(probabilities.numpy(), cell_px)
     assert decoded.shape == mean.shape
     np.testing.assert_allclose(decoded.sum(axis=0), 1, atol=1e-5)
     kept = np.zeros(mean.shape, dtype=bool)
@@ -70,16 +71,16 @@ def test_the_bytes_are_the_same_and_read_back() -> None:
 
 
 def test_equal_classes_are_kept_in_order_of_id() -> None:
-    soft = soften(np.full((6, 4, 4), 1 / 6, dtype=np.float32), num_top=3, cell_px=4)
+    soft = soften(torch.full((6, 4, 4), 1 / 6), num_top=3, cell_px=4)
     assert soft.classes.ravel().tolist() == [0, 1, 2]
     assert np.ptp(soft.probabilities()) < ERROR_BOUND
 
 
 def test_what_is_no_distribution_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^Soft labels: the probabilities are not finite or sum to zero in a cell"):
-        soften(np.zeros((3, 4, 4), dtype=np.float32))
+        soften(torch.zeros(3, 4, 4))
     with pytest.raises(UsageError, match=r"^Soft labels: got 3 classes, num_top 0 and cell_px 8"):
-        soften(np.ones((3, 4, 4), dtype=np.float32), num_top=0, cell_px=8)
+        soften(torch.ones(3, 4, 4), num_top=0, cell_px=8)
 
 
 def test_damaged_files_are_named() -> None:
@@ -100,7 +101,7 @@ def test_damaged_files_are_named() -> None:
 def test_cells_that_nobody_chose_suit_the_picture(size_px: tuple[int, int], cell_px: int) -> None:
     assert cell_px_for(size_px) == cell_px
     height, width = size_px
-    soft = soften(np.full((2, height, width), 0.5, dtype=np.float32))
+    soft = soften(torch.full((2, height, width), 0.5))
     assert (soft.cell_px, soft.classes.shape) == (cell_px, (2, -(-height // cell_px), -(-width // cell_px)))
 
 

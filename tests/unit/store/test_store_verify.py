@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from d3s2.base.errors import StoreError
 from d3s2.data.files.image_files import png_bytes
@@ -30,7 +31,7 @@ SCENES = Scenes("val", 3, (32, 48))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     writer = SetWriter(tmp_path, "digest", SCENES.space)
-    soft = soften(np.full((18, 32, 48), 1 / 18, dtype=np.float32), cell_px=8)
+    soft = soften(torch.full((18, 32, 48), 1 / 18), cell_px=8)
     for item_id in SCENES.ids:
         writer.write(item_id, SCENES.image(item_id), SCENES.mask(item_id), ItemFacts(item_id, 1), soft)
     writer.finish({key: {} for key in PROVENANCE})

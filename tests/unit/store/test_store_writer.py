@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional as F
 
 from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
@@ -34,7 +36,8 @@ def write(writer: SetWriter, index: int, soft: bool = True) -> None:
     item_id = SCENES.ids[index]
     image, label = SCENES.image(item_id), SCENES.mask(item_id).copy()
     label[:2] = IGNORE
-    one_hot = np.eye(SCENES.space.num_classes, dtype=np.float32)[SCENES.mask(item_id)].transpose(2, 0, 1)
+    labels = torch.from_numpy(SCENES.mask(item_id)).long()
+    one_hot = F.one_hot(labels, SCENES.space.num_classes).permute(2, 0, 1).float()
     writer.write(item_id, image, label, facts(index), soften(one_hot, 2, 8) if soft else None)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from elsewhere import ELSEWHERE, Watched, landing_from
@@ -32,10 +31,7 @@ def pairs() -> Pairs:
 
 
 def soft_labels() -> SoftSource:
-    cells = [
-        soften(F.one_hot(mask.long(), 4).permute(2, 0, 1).numpy().astype(np.float64), cell_px=4)
-        for mask in pairs().masks
-    ]
+    cells = [soften(F.one_hot(mask.long(), 4).permute(2, 0, 1).double(), cell_px=4) for mask in pairs().masks]
     return SoftSource([None, *cells[1:]], 0.5)
 
 

@@ -1,6 +1,5 @@
 """Soft labels move with the image, and have their share of the loss."""
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -19,7 +18,7 @@ SIZE = (20, 27)  # cells of 4 px: those at the right edge are cut
 
 
 def one_hot(mask: torch.Tensor, num_classes: int = 4) -> SoftLabels:
-    return soften(F.one_hot(mask.long(), num_classes).permute(2, 0, 1).numpy().astype(np.float64), cell_px=4)
+    return soften(F.one_hot(mask.long(), num_classes).permute(2, 0, 1).double(), cell_px=4)
 
 
 def varied(
@@ -52,7 +51,7 @@ def test_soft_labels_move_as_masks_do() -> None:
 def test_unmoved_soft_labels_are_those_of_the_cells() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(4, *SIZE, generator=generator).softmax(dim=0)
-    soft = soften(probabilities.numpy(), num_top=4, cell_px=4)
+    soft = soften(probabilities, num_top=4, cell_px=4)
     brought = soft_batch([soft], *varied(torch.zeros(1, *SIZE, dtype=torch.uint8), STILL, generator), 4)[0]
     # the centre of a whole cell of 4 px lies between its four middle pixels
     cells = torch.from_numpy(soft.probabilities())[:, :, :6]

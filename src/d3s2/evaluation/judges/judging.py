@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from d3s2.base.machine.moving import to_device, to_host
 from d3s2.base.seeds import numpy_generator
 from d3s2.evaluation.judges.facts import PICTURE, ImageFacts
 from d3s2.judgements import OWN_REAL, UNSEEN_REAL, Judgement, Judgements, Neighbour
@@ -43,7 +44,7 @@ class Panel:
 
     def features_of(self, facts: ImageFacts) -> Float[Tensor, "n d"]:
         """Vectors of images, scaled."""
-        return (facts.features.to(self.device) - self.centre) / self.scale
+        return (to_device(facts.features, self.device) - self.centre) / self.scale
 
 
 def judged_images(
@@ -87,7 +88,7 @@ def judge_sets(
         network=real.network,
         layer=real.layer,
         num_real=len(real_ids),
-        real_distance=round(float(panel.pictures.nearest.median()), 4),
+        real_distance=round(float(to_host(panel.pictures.nearest.median())), 4),
         rows=tuple(rows),
     )
 
@@ -99,10 +100,10 @@ def judgements_depend_on(sets: Mapping[str, DistilledSet]) -> dict[str, Any]:
 
 
 def _panel(real: ImageFacts, device: torch.device) -> Panel:
-    features = real.features.to(device)
+    features = to_device(real.features, device)
     centre, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     spread = spread_of(features.sub_(centre).div_(scale))
-    return Panel(centre, scale, spread, spread_of(real.pictures.to(device)), device)
+    return Panel(centre, scale, spread, spread_of(to_device(real.pictures, device)), device)
 
 
 def _judged(
@@ -112,7 +113,7 @@ def _judged(
     features, num_images = panel.features_of(facts), len(facts.features)
     own = name == OWN_REAL  # part of the real data: to compare them with themselves would say nothing
     likeness = None if own else compare(panel.features, features)
-    looks = None if own else compare(panel.pictures, facts.pictures.to(panel.device))
+    looks = None if own else compare(panel.pictures, to_device(facts.pictures, panel.device))
     return Judgement(
         name=name,
         items=num_images,

@@ -7,24 +7,22 @@ from accelerate import PartialState
 from d3s2.base.formats.files import writing_files
 from d3s2.generator.compute import DTYPES
 from d3s2.generator.conditions.conditioning import palette_name
-from d3s2.generator.counted import Counted
-from d3s2.generator.layout_to_image import FitTask, Fitted, GeneratorKind, SamplingCost, SamplingMemory
+from d3s2.generator.counted import Counted, CountedFamily, CountedModels
+from d3s2.generator.layout_to_image import FitTask, Fitted, GeneratorKind
 from d3s2.generator.stable_diffusion.controlnet import controlnet_to_fit, load_controlnet
 from d3s2.generator.stable_diffusion.controlnet_fit import fit_controlnet
-from d3s2.generator.stable_diffusion.cost import MEMORY_CONTROLNET, memory_of, sampling_cost
 from d3s2.generator.stable_diffusion.settings import ControlNetFitSettings, ControlNetSettings
 from d3s2.hub import commit_of
 
 CHECKPOINT = "checkpoint.pt"
-CONTROLNET_TFLOP = 0.283
-"""A forward pass at 512 x 512 px. Source: as `UNET_TFLOP`."""
-
+COUNTED = CountedFamily(Counted(0.0044, 0.9107, 0.1715), 1220.8, Counted(0.0, 0.081), Counted(0.0052, 1.0209))
 CONTROLNET_MILLION = 361.3
+"""Of the weights."""
 LEARNING_BYTES = 18
 """Of a weight that learns in mixed precision: itself, its gradient and AdamW's two moments in float32, and a copy in 16
 bits."""
 FIT_HELD = Counted(0.0, 0.845)
-"""GiB of a pair, in 16 bits. Source: as `UNET_TFLOP`."""
+"""GiB of a pair, in 16 bits. Source: as `d3s2.generator.counted`."""
 
 
 def fit_tuned(settings: ControlNetSettings, task: FitTask) -> Fitted:
@@ -62,23 +60,13 @@ def fitted(settings: ControlNetSettings, folder: Path) -> ControlNetSettings:
     return settings.model_copy(update={**where, "palette": palette_name(settings.palette, settings.controlnet)})
 
 
-def cost(settings: ControlNetSettings, size_px: tuple[int, int]) -> SamplingCost:
-    """A step and a decode."""
-    return sampling_cost(settings, size_px, CONTROLNET_TFLOP)
-
-
-def memory(settings: ControlNetSettings, size_px: tuple[int, int]) -> SamplingMemory:
-    """Of sampling, on a card."""
-    return memory_of(settings, size_px, MEMORY_CONTROLNET)
-
-
 def fit_gib(settings: ControlNetSettings, size_px: tuple[int, int]) -> float:
     """Of a fit on one card, without gradient checkpointing: all networks, what the ControlNet's weights need beside
     themselves in 16 bits to learn, and what the pairs of a part of a batch hold for the backward pass."""
     fit = settings.fit or ControlNetFitSettings()
     learning = CONTROLNET_MILLION * 1e6 * (LEARNING_BYTES - DTYPES[settings.compute.dtype].itemsize) / 2**30
     held = -(-fit.batch // fit.accumulate) * FIT_HELD.at(size_px)
-    return memory(settings, size_px).weights_gib + learning + held
+    return COUNTED.memory(settings, size_px).weights_gib + learning + held
 
 
 CONTROLNET = GeneratorKind(
@@ -87,7 +75,6 @@ CONTROLNET = GeneratorKind(
     fit=fit_tuned,
     fitted=fitted,
     many_processes=True,
-    cost=cost,
-    memory=memory,
+    counted=CountedModels({"stable-diffusion-v1-5/stable-diffusion-v1-5": COUNTED}),
     fit_gib=fit_gib,
 )

@@ -6,20 +6,14 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    UNet2DConditionModel,
-)
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from d3s2.base.errors import ModelError
-from d3s2.generator.autoencoders import decode, encode, latent_shape, pixels_per_cell
+from d3s2.generator.autoencoders import Decoders, encode, latent_shape, load_decoders, pixels_per_cell
 from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.denoiser import Denoiser
 from d3s2.generator.offloading import offloaded
@@ -37,8 +31,7 @@ class StableDiffusion:
     """The parts, frozen, on one device, but for the text encoder: its weights are in main memory (`offloading`)."""
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    tiny: AutoencoderTiny | None
+    decoders: Decoders
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     scheduler: SchedulerMixin
@@ -51,7 +44,7 @@ class StableDiffusion:
     @property
     def pixels_per_cell(self) -> int:
         """Side of the square of pixels that becomes one cell of the latent."""
-        return pixels_per_cell(self.vae)
+        return pixels_per_cell(self.decoders.vae)
 
     @property
     def max_tokens(self) -> int:
@@ -64,7 +57,7 @@ class StableDiffusion:
 
     def latent_shape(self, size_px: tuple[int, int]) -> tuple[int, int, int]:
         """Shape of the latent of an image; raises ModelError for a size that the autoencoder does not divide."""
-        return latent_shape(self.vae, size_px)
+        return latent_shape(self.decoders.vae, size_px)
 
     def encode_prompts(self, prompts: list[str]) -> Float[Tensor, "b t d"]:
         """Embeddings of prompts that fit the text encoder, padded to what it reads."""
@@ -90,11 +83,11 @@ class StableDiffusion:
 
     def encode(self, images: Float[Tensor, "b 3 hh ww"]) -> Float[Tensor, "b c h w"]:
         """Latents of RGB images in 0..1."""
-        return encode(self.vae, images)
+        return encode(self.decoders.vae, images)
 
     def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool = False) -> Float[Tensor, "b 3 hh ww"]:
         """RGB images in 0..1 (not clamped), differentiable."""
-        return decode(self.tiny if for_guidance and self.tiny is not None else self.vae, latents)
+        return self.decoders.decode(latents, for_guidance=for_guidance)
 
     def denoiser(self, predict: Predict, guidance_scale: float) -> Denoiser:
         """A network with its conditions as a `Denoiser`, under classifier-free guidance unless the scale is 1."""
@@ -102,34 +95,25 @@ class StableDiffusion:
 
     def weight_digests(self) -> dict[str, str]:
         """Part -> digest of its weights, for a manifest."""
-        parts = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder, "tiny_decoder": self.tiny}
+        own, decoders = {"unet": self.unet, "text_encoder": self.text_encoder}, self.decoders
+        parts = {**own, "vae": decoders.vae, "tiny_decoder": decoders.tiny}
         return {name: sha256_weights(part) for name, part in parts.items() if part is not None}
 
 
 def load_stable_diffusion(settings: StableDiffusionSettings, device: torch.device) -> StableDiffusion:
     """The parts in `settings.model`; raises ModelError where one is missing or they do not fit together."""
-    compute, dtype, revision = settings.compute, DTYPES[settings.compute.dtype], settings.model_revision
+    dtype, revision = DTYPES[settings.compute.dtype], settings.model_revision
     unet = load_part(UNet2DConditionModel, settings.model, "unet", settings, dtype, revision)
     if unet.config.addition_embed_type is not None:
         raise ModelError(f"{settings.model}: is of the SDXL family; use Stable Diffusion 1.x or 2.x.")
-    vae = load_part(AutoencoderKL, settings.model, "vae", settings, revision=revision)
-    tiny = settings.tiny_decoder and load_part(
-        AutoencoderTiny, settings.tiny_decoder, None, settings, revision=settings.tiny_decoder_revision
-    )
+    decoders = load_decoders(settings, device)
     text_encoder = load_part(CLIPTextModel, settings.model, "text_encoder", settings, dtype, revision)
     tokenizer = load_files(CLIPTokenizer, settings.model, "tokenizer", settings, revision)
     own = load_files(DDIMScheduler, settings.model, "scheduler", settings, revision)
-    _require_fit(settings.model, unet, vae, text_encoder, tokenizer)
-    if compute.vae_slicing:
-        vae.enable_slicing()
-    if compute.vae_tiling:
-        vae.enable_tiling()
-    if compute.gradient_checkpointing:
-        vae.enable_gradient_checkpointing()
+    _require_fit(settings.model, unet, decoders.vae, text_encoder, tokenizer)
     return StableDiffusion(
-        unet=prepared(unet.to(device), compute),
-        vae=vae.to(device),
-        tiny=tiny.to(device) if tiny else None,
+        unet=prepared(unet.to(device), settings.compute),
+        decoders=decoders,
         text_encoder=offloaded(text_encoder, device),
         tokenizer=tokenizer,
         scheduler=SCHEDULES[settings.schedule].from_config(own.config),

@@ -10,28 +10,17 @@ from d3s2.base.config import Config
 from d3s2.base.fingerprint import UNTOUCHED
 from d3s2.base.ranges import LearningRate, Positive, Seconds, Share
 from d3s2.generator.conditions.settings import ConditionSettings
-from d3s2.generator.settings import ComputeSettings, LayoutToImageSettings
+from d3s2.generator.settings import PipelineSettings
 from d3s2.hub import Revision
 
 
-class StableDiffusionSettings(LayoutToImageSettings):
+class StableDiffusionSettings(PipelineSettings):
     """What every generator on Stable Diffusion has."""
-
-    sources: ClassVar[tuple[str, ...]] = ("model", "tiny_decoder")
 
     model: str
     """Hub id or folder of a Stable Diffusion 1.x or 2.x pipeline."""
-    model_revision: Revision | None = None
-    """Commit, tag or branch of `model`, where that is a hub id; null is its main branch."""
-    tiny_decoder: str | None = None
-    """Hub id or folder of an AutoencoderTiny, which decodes for guidance; the full autoencoder still decodes the final
-    image. The full one's decode and its gradient cost more than the diffusion network."""
-    tiny_decoder_revision: Revision | None = None
-    """As `model_revision`, of `tiny_decoder`."""
     schedule: Literal["ddim", "dpm-solver"] = "ddim"
     """How steps are spaced over the noise levels; 'dpm-solver' goes with that sampler."""
-    compute: ComputeSettings = ComputeSettings()
-    """How the networks run."""
 
 
 class ControlNetFitSettings(Config):

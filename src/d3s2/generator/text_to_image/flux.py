@@ -15,17 +15,15 @@ from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
-from d3s2.generator.autoencoders import encode
+from d3s2.generator.autoencoders import encode, load_decoders
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.counted import Counted, CountedMemory
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
+from d3s2.generator.counted import Counted, CountedFamily, CountedModels
+from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.predictions import FLOW, Predict
-from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
     load_controlnet,
-    load_decoders,
     load_network,
     load_scheduler,
     refuse_slicing,
@@ -166,21 +164,9 @@ def load_flux(settings: FluxSettings, space: LabelSpace, device: torch.device) -
     )
 
 
-STEP = Counted(7.0648, 14.4842, 0.7602)
+COUNTED = CountedFamily(Counted(7.0648, 14.4842, 0.7602), 12645.2, Counted(0.0503, 0.1242), Counted(2.3145, 4.7354))
 """With a ControlNet of two blocks, as the Layout-ControlNet is by the size of its file."""
 
-
-def cost(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingCost:
-    """A step and a decode."""
-    return sampling_cost(settings, size_px, STEP)
-
-
-MEMORY = CountedMemory(12645.2, Counted(0.0503, 0.1242), Counted(2.3145, 4.7354))
-
-
-def memory(settings: FluxSettings, size_px: tuple[int, int]) -> SamplingMemory:
-    """Of sampling, on a card."""
-    return memory_of(settings, size_px, MEMORY)
-
-
-FLUX_KIND = GeneratorKind(settings=FluxSettings, load=load_flux, cost=cost, memory=memory)
+FLUX_KIND = GeneratorKind(
+    settings=FluxSettings, load=load_flux, counted=CountedModels({"black-forest-labs/FLUX.1-dev": COUNTED})
+)

@@ -6,13 +6,12 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError
-from d3s2.generator.autoencoders import Autoencoder, decode, encode, latent_shape
+from d3s2.generator.autoencoders import Decoders, encode, latent_shape
 from d3s2.generator.compute import DTYPES, prepared
 from d3s2.generator.conditions.conditioning import Conditioning
 from d3s2.generator.denoiser import Denoiser
@@ -61,19 +60,6 @@ class Family(Protocol):
             pictures: RGB in 0..1.
             scale: strength of the ControlNet.
         """
-
-
-@dataclass(frozen=True)
-class Decoders:
-    """What makes images of latents: the autoencoder, and a tiny one for guidance where there is one."""
-
-    vae: AutoencoderKL
-    tiny: AutoencoderTiny | None
-
-    def decode(self, latents: Float[Tensor, "b c h w"], *, for_guidance: bool) -> Float[Tensor, "b 3 hh ww"]:
-        """RGB images in 0..1 (not clamped), differentiable."""
-        chosen: Autoencoder = self.tiny if for_guidance and self.tiny is not None else self.vae
-        return decode(chosen, latents)
 
 
 @dataclass(frozen=True)
@@ -140,27 +126,6 @@ class TextToImageGenerator:
             "commits": self.settings.commits,
             "weights_sha256": {name: sha256_weights(part) for name, part in parts.items() if part is not None},
         }
-
-
-def load_decoders(settings: TextToImageSettings, device: torch.device) -> Decoders:
-    """The autoencoder of the pipeline and the tiny one; in float32, because guidance differentiates through them."""
-    compute = settings.compute
-    vae = load_part(AutoencoderKL, settings.model, "vae", settings, revision=settings.model_revision)
-    tiny = settings.tiny_decoder and load_part(
-        AutoencoderTiny, settings.tiny_decoder, None, settings, revision=settings.tiny_decoder_revision
-    )
-    if tiny and tiny.config.latent_channels != vae.config.latent_channels:
-        raise ModelError(
-            f"{settings.tiny_decoder}: decodes latents of {tiny.config.latent_channels} channels, those of "
-            f"{settings.model} have {vae.config.latent_channels}; take the tiny decoder of this family."
-        )
-    if compute.vae_slicing:
-        vae.enable_slicing()
-    if compute.vae_tiling:
-        vae.enable_tiling()
-    if compute.gradient_checkpointing:
-        vae.enable_gradient_checkpointing()
-    return Decoders(vae.to(device), tiny.to(device) if tiny else None)
 
 
 def load_network(kind: Any, subfolder: str, settings: TextToImageSettings, device: torch.device) -> Any:

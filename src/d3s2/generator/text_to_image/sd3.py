@@ -15,17 +15,15 @@ from torch.nn import functional as F
 
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
-from d3s2.generator.autoencoders import encode
+from d3s2.generator.autoencoders import encode, load_decoders
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.counted import Counted, CountedMemory
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
+from d3s2.generator.counted import Counted, CountedFamily, CountedModels
+from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.predictions import FLOW, Predict
-from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
     load_controlnet,
-    load_decoders,
     load_network,
     load_scheduler,
     refuse_slicing,
@@ -145,24 +143,14 @@ def load_sd3(settings: SD3Settings, space: LabelSpace, device: torch.device) -> 
     )
 
 
-MEDIUM, LARGE = Counted(0.5821, 1.895, 0.1933), Counted(2.1114, 6.7616, 0.4488)
+MEDIUM = CountedFamily(Counted(0.5821, 1.895, 0.1933), 2680.4, Counted(0.0029, 0.0557), Counted(0.2786, 0.9229))
+LARGE = CountedFamily(Counted(2.1114, 6.7616, 0.4488), 9577.2, Counted(0.0046, 0.0881), Counted(1.038, 3.35))
 """Stable Diffusion 3 medium and 3.5 large, with a ControlNet of six blocks."""
-STEPS = {"stabilityai/stable-diffusion-3.5-large": LARGE}
 
-
-def cost(settings: SD3Settings, size_px: tuple[int, int]) -> SamplingCost:
-    """A step and a decode; of a model that is not known by its id, as if it were the medium one."""
-    return sampling_cost(settings, size_px, STEPS.get(settings.model, MEDIUM))
-
-
-MEDIUM_MEMORY = CountedMemory(2680.4, Counted(0.0029, 0.0557), Counted(0.2786, 0.9229))
-LARGE_MEMORY = CountedMemory(9577.2, Counted(0.0046, 0.0881), Counted(1.038, 3.35))
-MEMORIES = {"stabilityai/stable-diffusion-3.5-large": LARGE_MEMORY}
-
-
-def memory(settings: SD3Settings, size_px: tuple[int, int]) -> SamplingMemory:
-    """Of sampling, on a card; of a model that is not known by its id, as if it were the medium one."""
-    return memory_of(settings, size_px, MEMORIES.get(settings.model, MEDIUM_MEMORY))
-
-
-SD3_KIND = GeneratorKind(settings=SD3Settings, load=load_sd3, cost=cost, memory=memory)
+SD3_KIND = GeneratorKind(
+    settings=SD3Settings,
+    load=load_sd3,
+    counted=CountedModels(
+        {"stabilityai/stable-diffusion-3-medium-diffusers": MEDIUM, "stabilityai/stable-diffusion-3.5-large": LARGE}
+    ),
+)

@@ -14,17 +14,16 @@ from torch import Tensor, nn
 
 from d3s2.base.errors import ModelError
 from d3s2.data import LabelSpace
+from d3s2.generator.autoencoders import load_decoders
 from d3s2.generator.conditions.conditioning import conditioning_of
-from d3s2.generator.counted import Counted, CountedMemory
-from d3s2.generator.layout_to_image import GeneratorKind, SamplingCost, SamplingMemory
+from d3s2.generator.counted import Counted, CountedFamily, CountedModels
+from d3s2.generator.layout_to_image import GeneratorKind
 from d3s2.generator.predictions import Predict
 from d3s2.generator.stable_diffusion.parts import SCHEDULES
-from d3s2.generator.text_to_image.cost import memory_of, sampling_cost
 from d3s2.generator.text_to_image.generator import (
     TextToImageGenerator,
     control_mode_of,
     load_controlnet,
-    load_decoders,
     load_network,
     load_scheduler,
     require_equal,
@@ -138,21 +137,11 @@ def load_sdxl(settings: SDXLSettings, space: LabelSpace, device: torch.device) -
     )
 
 
-STEP = Counted(0.0784, 2.1547, 0.0678)
+COUNTED = CountedFamily(Counted(0.0784, 2.1547, 0.0678), 3818.5, Counted(0.0, 0.0525), Counted(0.0356, 1.821))
 """With the plain ControlNet."""
 
-
-def cost(settings: SDXLSettings, size_px: tuple[int, int]) -> SamplingCost:
-    """A step and a decode."""
-    return sampling_cost(settings, size_px, STEP)
-
-
-MEMORY = CountedMemory(3818.5, Counted(0.0, 0.0525), Counted(0.0356, 1.821))
-
-
-def memory(settings: SDXLSettings, size_px: tuple[int, int]) -> SamplingMemory:
-    """Of sampling, on a card."""
-    return memory_of(settings, size_px, MEMORY)
-
-
-SDXL_KIND = GeneratorKind(settings=SDXLSettings, load=load_sdxl, cost=cost, memory=memory)
+SDXL_KIND = GeneratorKind(
+    settings=SDXLSettings,
+    load=load_sdxl,
+    counted=CountedModels({"stabilityai/stable-diffusion-xl-base-1.0": COUNTED}),
+)

@@ -6,19 +6,15 @@ from pydantic import Field
 
 from d3s2.base.ranges import NotNegative
 from d3s2.generator.conditions.settings import ConditionSettings
-from d3s2.generator.settings import ComputeSettings
+from d3s2.generator.settings import PipelineSettings
 from d3s2.hub import Revision
 
 
-class TextToImageSettings(ConditionSettings):
+class TextToImageSettings(ConditionSettings, PipelineSettings):
     """What every family has."""
 
     sources: ClassVar[tuple[str, ...]] = ("model", "controlnet", "tiny_decoder")
 
-    model: str
-    """Hub id or folder of the pipeline."""
-    model_revision: Revision | None = None
-    """Commit, tag or branch of `model`, where that is a hub id; null is its main branch."""
     controlnet: str
     """Hub id or folder of a ControlNet that was made for this family."""
     controlnet_subfolder: str | None = None
@@ -28,13 +24,6 @@ class TextToImageSettings(ConditionSettings):
     control_mode: Annotated[int, Field(ge=0)] | None = None
     """Of a ControlNet that knows several kinds of conditions: the number of the one for segmentation; null for one that
     knows one kind, and where a known checkpoint says it."""
-    tiny_decoder: str | None = None
-    """Hub id or folder of an AutoencoderTiny of this family, which decodes for guidance; the full autoencoder still
-    decodes the final image."""
-    tiny_decoder_revision: Revision | None = None
-    """As `model_revision`, of `tiny_decoder`."""
-    compute: ComputeSettings = ComputeSettings()
-    """How the networks run."""
 
 
 class SDXLSettings(TextToImageSettings):

@@ -38,13 +38,16 @@ def eomt_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]:
     return log_mass(output.class_queries_logits, masks, size)
 
 
-def eomt_loss(network: Any, pixels: Float[Tensor, "b 3 s s"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def eomt_loss(
+    network: Any, pixels: Float[Tensor, "b 3 s s"], masks: UInt8[Tensor, "b h w"]
+) -> tuple[Float[Tensor, ""], Any]:
     """The weighted sum of class, mask and dice losses over all blocks that carry queries."""
-    return layers_loss(network, _predictions(network, pixels), masks)
+    layers, output = _predictions(network, pixels)
+    return layers_loss(network, layers, masks), output
 
 
-def _predictions(network: Any, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Class and mask logits after each block that carries queries; the output has the last block's only."""
+def _predictions(network: Any, pixels: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Any]:
+    """Class and mask logits after each block that carries queries, and the output, which has the last block's only."""
     heard: dict[str, list[Tensor]] = {"class_predictor": [], "mask_head": [], "upscale_block": []}
     hooks = []
     for part, outputs in heard.items():
@@ -54,14 +57,15 @@ def _predictions(network: Any, pixels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
         hooks.append(network.get_submodule(part).register_forward_hook(hear))
     try:
-        network(pixels)
+        output = network(pixels)
     finally:
         for hook in hooks:
             hook.remove()
-    return [
+    layers = [
         (classes, torch.einsum("bqc, bchw -> bqhw", queries, cells))
         for classes, queries, cells in zip(*heard.values(), strict=True)
     ]
+    return layers, output
 
 
 def _block(quarter: int) -> Callable[[Any], str]:

@@ -65,7 +65,8 @@ class Family:
         default_layers: those that are returned where none are chosen.
         scores: (output of the network, (height, width)) -> scores of all its labels at that size; their softmax over
             the labels is a distribution.
-        loss: (network, preprocessed images, masks) -> training loss. None: it is not trained here.
+        loss: (network, preprocessed images, masks) -> training loss, and the network's output that it is of, as
+            `scores` takes it. None: it is not trained here.
         window_px: config -> side of the only square that the network takes. None: it takes images of any size.
         inputs: folder of a network -> what its forward pass takes beside the image, each without the batch's axis.
         pretrained: where its backbone's weights come from, if not from a network like the backbone itself.
@@ -78,7 +79,7 @@ class Family:
     layers: Mapping[str, Layer]
     default_layers: tuple[str, ...]
     scores: Callable[[Any, tuple[int, int]], Tensor]
-    loss: Callable[[Any, Tensor, Tensor], Tensor] | None = None
+    loss: Callable[[Any, Tensor, Tensor], tuple[Tensor, Any]] | None = None
     window_px: Callable[[Any], int] | None = None
     inputs: Callable[[Path], Mapping[str, Tensor]] | None = None
     pretrained: Pretrained | None = None
@@ -127,14 +128,9 @@ class AdaptedSegmenter(nn.Module):
         seen = pixels if windows is None else windows.cut(pixels)
         with self._running(size), listening(self.network, self.layers) as heard:
             output = self.network(seen, **self._inputs(len(seen)))
-            scores = self.family.scores(output, size if windows is None else (windows.side, windows.side))
-        features: Mapping[str, Tensor] = heard
-        if windows is not None:
-            scores = _merged(scores, windows, size)
-            features = {name: windows.merge(map_) for name, map_ in heard.items()}
-        return Segmentation(
-            scores=merge_scores(scores, self.groups), features={name: features[name] for name in self.layers}
-        )
+            scores = self._scores(output, windows, size)
+        features = heard if windows is None else {name: windows.merge(map_) for name, map_ in heard.items()}
+        return Segmentation(scores=scores, features={name: features[name] for name in self.layers})
 
     def loss(
         self, images: Float[Tensor, "b 3 h w"], masks: UInt8[Tensor, "b h w"], soft: SoftTargets | None = None
@@ -149,10 +145,10 @@ class AdaptedSegmenter(nn.Module):
         if windows is not None and len(windows.starts) > 1:
             wanted = windows.cut(F.interpolate(masks[:, None], size=pixels.shape[-2:], mode="nearest-exact")[:, 0])
             pixels = windows.cut(pixels)
-        with self._running((images.shape[-2], images.shape[-1])):
-            hard = self.family.loss(self.network, pixels, wanted)
-        # a family's own loss may not come from its scores, so soft labels take a pass of their own
-        return hard if soft is None else with_soft(hard, self(images).scores, masks, soft)
+        size = (images.shape[-2], images.shape[-1])
+        with self._running(size):
+            hard, output = self.family.loss(self.network, pixels, wanted)
+        return hard if soft is None else with_soft(hard, self._scores(output, windows, size), masks, soft)
 
     def parameter_groups(
         self, lr: float, weight_decay: float, backbone_share: float = BACKBONE_LR_SHARE
@@ -175,6 +171,11 @@ class AdaptedSegmenter(nn.Module):
                 "at the numbers in its config.json, or get the files again."
             ) from error
         self._has_run = True
+
+    def _scores(self, output: Any, windows: Windows | None, size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
+        """Scores of the classes at the size of the images, from what the network says of them or of their windows."""
+        scores = self.family.scores(output, size if windows is None else (windows.side, windows.side))
+        return merge_scores(scores if windows is None else _merged(scores, windows, size), self.groups)
 
     def _windows(self, pixels: Tensor) -> Windows | None:
         return None if self.preprocessing.window_px is None else Windows(pixels.shape[-2], pixels.shape[-1])

@@ -54,14 +54,14 @@ class Targets:
 
 def mask2former_loss(
     network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]
-) -> Float[Tensor, ""]:
+) -> tuple[Float[Tensor, ""], Any]:
     """The weighted sum of class, mask and dice losses over all layers of the decoder."""
     output = network(pixels, output_auxiliary_logits=True)
     layers = [
         (output.class_queries_logits, output.masks_queries_logits),
         *((aux["class_queries_logits"], aux["masks_queries_logits"]) for aux in output.auxiliary_logits),
     ]
-    return layers_loss(network, layers, masks)
+    return layers_loss(network, layers, masks), output
 
 
 def layers_loss(network: Any, layers: Layers, masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:

@@ -21,12 +21,17 @@ def pixel_scores(output: Any, size: tuple[int, int]) -> Float[Tensor, "b l h w"]
     return _resized(output.logits, size)
 
 
-def segformer_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def segformer_loss(
+    network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]
+) -> tuple[Float[Tensor, ""], Any]:
     """Cross entropy at the size of the masks."""
-    return mean_cross_entropy(_resized(network(pixels).logits, masks.shape[-2:]), masks)
+    output = network(pixels)
+    return mean_cross_entropy(_resized(output.logits, masks.shape[-2:]), masks), output
 
 
-def upernet_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def upernet_loss(
+    network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Tensor, "b h w"]
+) -> tuple[Float[Tensor, ""], Any]:
     """Cross entropy at the size of the masks, and the auxiliary head's with the weight that its config names.
 
     Raises:
@@ -37,12 +42,12 @@ def upernet_loss(network: Any, pixels: Float[Tensor, "b 3 y x"], masks: UInt8[Te
             "UPerNet normalises over the batch and cannot learn from one image; give batches of 2 or more."
         )
     with listening(network, AUXILIARY if network.auxiliary_head is not None else {}) as heard:
-        logits = network(pixels).logits
-    loss = mean_cross_entropy(_resized(logits, masks.shape[-2:]), masks)
+        output = network(pixels)
+    loss = mean_cross_entropy(_resized(output.logits, masks.shape[-2:]), masks)
     for auxiliary in heard.values():
         share = network.config.auxiliary_loss_weight
         loss = loss + share * mean_cross_entropy(_resized(auxiliary, masks.shape[-2:]), masks)
-    return loss
+    return loss, output
 
 
 def _resized(logits: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from d3s2.base.fingerprint import digest_of, touching
 from d3s2.base.machine.determinism import reproducible
+from d3s2.base.machine.moving import to_device
 from d3s2.base.pixels import to_unit
 from d3s2.data import in_order, open_pairs
 from d3s2.nets import Segmenter
@@ -58,7 +59,7 @@ def _make(run: Run, teacher: Segmenter, ids: Sequence[str], folder: Path) -> Non
     pairs = open_pairs(run.source_data, ids)
     with run.progress.task("soft labels of real images", len(ids)) as task, reproducible(run.device):
         for part, chunk in zip(in_order(len(ids), batch), pairs.batches(in_order(len(ids), batch)), strict=True):
-            seen = teacher(to_unit(chunk.images).to(run.device))
+            seen = teacher(to_unit(to_device(chunk.images, run.device)))
             for position, logits in zip(part, seen.scores, strict=True):
                 write_soft(folder, ids[position], soft_labels(logits, run.config.synthesize.soft_or_defaults))
             task.advance(len(chunk))

@@ -17,15 +17,18 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.numpy import save
+from torch import Tensor
+from torch.nn import functional as F
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.json_text import parse_json
 from d3s2.base.formats.records import RECORD, record_from
 from d3s2.base.formats.tensors import require, tensors_from_bytes
+from d3s2.base.machine.moving import to_host
 
 FACTS = "d3s2_soft"
 ADVICE = "is the file damaged? `d3s2 verify` lists every such file"
@@ -81,11 +84,11 @@ def cell_px_for(size_px: tuple[int, int]) -> int:
     return max(1, min(size_px) // CELLS_ACROSS)
 
 
-def soften(probabilities: NDArray[np.floating], num_top: int = NUM_TOP, cell_px: int | None = None) -> SoftLabels:
+def soften(probabilities: Float[Tensor, "c h w"], num_top: int = NUM_TOP, cell_px: int | None = None) -> SoftLabels:
     """Averages a distribution over cells and keeps the most probable classes of each.
 
     Args:
-        probabilities: [c h w], non-negative, sums to one over c.
+        probabilities: non-negative, sums to one over c. Pixels stay where they lie; of a card cells alone come back.
         num_top: classes kept in a cell, 1 to 255; at most c are.
         cell_px: height and width of a cell, from 1; None takes what suits the picture.
     """
@@ -96,9 +99,9 @@ def soften(probabilities: NDArray[np.floating], num_top: int = NUM_TOP, cell_px:
             f"Soft labels: got {num_classes} classes, num_top {num_top} and cell_px {cell_px}; expected 1 to 255 "
             "classes, and num_top and cell_px of at least 1."
         )
-    mean = _cell_means(probabilities, cell_px)
-    classes = np.argsort(-mean, axis=0, kind="stable")[: min(num_top, num_classes)]
-    kept = np.take_along_axis(mean, classes, axis=0)
+    totals, *ordered = _ordered_means(probabilities, cell_px)
+    kept, classes = (to_host(table[:num_top]).numpy() for table in ordered)
+    _require_distribution(to_host(totals).numpy())
     rest = np.maximum(1.0 - kept.sum(axis=0, keepdims=True), 0.0)
     if len(classes) == num_classes:
         rest = np.zeros_like(rest)
@@ -106,14 +109,19 @@ def soften(probabilities: NDArray[np.floating], num_top: int = NUM_TOP, cell_px:
     return SoftLabels(classes.astype(np.uint8), weights.astype(np.uint8), num_classes, cell_px)
 
 
-def _cell_means(probabilities: NDArray[np.floating], cell_px: int) -> NDArray[np.float64]:
-    sums = probabilities.astype(np.float64)
-    for axis in (1, 2):
-        sums = np.add.reduceat(sums, np.arange(0, probabilities.shape[axis], cell_px), axis=axis)
-    total = sums.sum(axis=0, keepdims=True)
-    if not np.isfinite(total).all() or (total <= 0).any():
+def _ordered_means(
+    probabilities: Float[Tensor, "c h w"], cell_px: int
+) -> tuple[Float64[Tensor, "1 y x"], Float64[Tensor, "c y x"], Int64[Tensor, "c y x"]]:
+    """What each cell sums to in all; its classes' shares of that, the largest first, and which classes they are."""
+    sums = F.avg_pool2d(probabilities.double(), cell_px, ceil_mode=True, divisor_override=1)
+    totals = sums.sum(dim=0, keepdim=True)
+    shares, classes = (sums / totals).sort(dim=0, descending=True, stable=True)
+    return totals, shares, classes
+
+
+def _require_distribution(totals: NDArray[np.float64]) -> None:
+    if not np.isfinite(totals).all() or (totals <= 0).any():
         raise UsageError("Soft labels: the probabilities are not finite or sum to zero in a cell; expected a softmax.")
-    return sums / total
 
 
 def _quantised(shares: NDArray[np.float64]) -> NDArray[np.int64]:
