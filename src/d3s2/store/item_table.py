@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.parquet import (
     BATCH_ROWS,
-    from_row,
     in_one_piece,
     names_of,
     read_table,
@@ -93,7 +92,7 @@ class Items(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for batch in self.table.to_batches(BATCH_ROWS):
-            yield from (Item(**from_row(SCHEMA, row)) for row in batch.to_pylist())
+            yield from map(Item, *map(_values, batch.columns))
 
     @overload
     def __getitem__(self, which: int) -> Item: ...
@@ -104,6 +103,11 @@ class Items(Sequence[Item]):
         if isinstance(rows, range):
             return Items(self.table.take(pa.array(rows, pa.int64())))
         return next(iter(Items(self.table.slice(rows, 1))))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    return [dict(pairs) for pairs in values] if pa.types.is_map(column.type) else values
 
 
 def read_items(path: Path) -> Items:
