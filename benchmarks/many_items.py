@@ -197,7 +197,7 @@ def apart(name: str, number: int) -> dict[str, float]:
 
 def measured(part: Part, number: int) -> dict[str, float]:
     """MiB above what the process held before, and seconds."""
-    pa.array([""])  # pyarrow imports pandas at its first array, where pandas is installed: 40 MiB
+    pa.array([""])  # pyarrow imports pandas at its first array, where it is installed
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as scratch:
         work = part(number, Path(scratch))
         Path("/proc/self/clear_refs").write_text("5")
