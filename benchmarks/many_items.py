@@ -5,7 +5,8 @@
 Each part works in a process of its own for each number of items. What is told is the most memory that it held while it
 worked, above what the process held before (imports, a network, and for `select` the simulated census), and from the
 least to the most items the bytes that each further item costs. Pairs are 16 x 16 px of noise, so that pixels that were
-held by mistake would show: a pair is 1 KiB.
+held by mistake would show: a pair is 1 KiB. Files lie in /dev/shm where there is one: each is synced when it is
+written, which takes a disk many minutes.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from side_by_side import tell
 from simulated_census import ade20k_frequencies, simulate
@@ -41,6 +43,7 @@ from d3s2.teacher import gather_part
 NUMBERS = (1_000, 10_000, 100_000)
 NUM_CLASSES, SIDE_PX, BATCH = 150, 16, 16
 CPU = torch.device("cpu")
+SHARED_MEMORY = Path("/dev/shm")
 SPACE = LabelSpace("noise", tuple(f"class {number}" for number in range(NUM_CLASSES)))
 Part = Callable[[int, Path], Callable[[], object]]
 """From a number of items and an empty folder to the work that is measured."""
@@ -194,7 +197,8 @@ def apart(name: str, number: int) -> dict[str, float]:
 
 def measured(part: Part, number: int) -> dict[str, float]:
     """MiB above what the process held before, and seconds."""
-    with tempfile.TemporaryDirectory() as scratch:
+    pa.array([""])  # pyarrow imports pandas at its first array, where it is installed
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as scratch:
         work = part(number, Path(scratch))
         Path("/proc/self/clear_refs").write_text("5")
         before, began = memory_mib("VmRSS"), time.perf_counter()

@@ -229,7 +229,7 @@ def full_disk(scene: Scene) -> set[int]:
 def file_limit(scene: Scene) -> set[int]:
     """No file may grow beyond a limit (ulimit -f)."""
     sizes = sorted(path.stat().st_size for path in files_in(scene.whole))
-    blocks = scene.random.choice(sizes[len(sizes) // 3 :]) // 1024
+    blocks = max(8, scene.random.choice(sizes[len(sizes) // 3 :]) // 1024)  # room for what the call says
     scene.begin_line(before=("bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash")).wait(WITHIN_S)
     scene.note(True)
     return {1}
@@ -321,6 +321,11 @@ def tried(fault: str, executor: str, line: str, scratch: Path, whole: Path, rand
         disturbed = list(scene.started)
         statuses = tuple(process.wait(WITHIN_S) for process in disturbed)
         said = tuple(_last_line(scene.said(number)) for number in range(len(disturbed)))
+        problems += [
+            f"ended with {status} without a word"
+            for status, words in zip(statuses, said, strict=True)
+            if status > 0 and not words
+        ]
         left = _left_over(disturbed)
         verified, untoward = _verified(folder)
         problems += untoward

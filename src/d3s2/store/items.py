@@ -1,21 +1,17 @@
-"""Item: one synthetic pair of a distilled set, and the table of them, items.parquet."""
+"""Item: one synthetic pair of a distilled set, the names of its files, and the names of the files of a set."""
 
 import hashlib
-import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from d3s2.base.errors import StoreError, UsageError
 from d3s2.base.formats.files import sha256_text
-from d3s2.base.formats.parquet import from_row, names_of, read_table, schema_of, to_row
 from d3s2.base.formats.records import RECORD
 from d3s2.base.seeds import seed_for
 
@@ -25,9 +21,6 @@ MANIFEST = "manifest.json"
 CARD = "README.md"
 UNFINISHED = ".d3s2-unfinished"
 """Holds the plan and the items' records until the set is whole."""
-
-ROW_BYTES = 64
-"""What an item takes in the packed table at the least: its digests alone are as many bytes of noise."""
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,30 +86,6 @@ class Item:
         return tuple(files)
 
 
-SCHEMA = schema_of(Item)
-
-ENERGIES_1 = {
-    "l_seg_before": ("energies_before", "segmentation"),
-    "l_seg_after": ("energies_after", "segmentation"),
-    "l_feat_before": ("energies_before", "features"),
-    "l_feat_after": ("energies_after", "features"),
-}
-SCHEMA_1 = pa.schema(
-    [
-        *(SCHEMA.field(name) for name in ("item_id", "source_id", "seed", "candidate")),
-        *(pa.field(name, pa.float64()) for name in ENERGIES_1),
-        *(
-            column
-            for column in SCHEMA
-            if SCHEMA.get_field_index(column.name) > SCHEMA.get_field_index("energies_after")
-        ),
-    ]
-)
-"""Of format version 1."""
-
-WHAT, ADVICE = "the table of items", "restore it from a copy"
-
-
 def item_id_for(source_id: str, copy: int = 0) -> str:
     """A file name for the `copy`-th item of a mask; ids that cannot be one are made safe and told apart by a digest.
 
@@ -164,52 +133,6 @@ def check_item_id(item_id: str) -> None:
             f"Item id '{item_id}' cannot be a file name: expected 1 to 200 letters, digits, '.', '_' or '-', "
             "beginning with a letter or a digit; make one with item_id_for."
         )
-
-
-def items_bytes(items: Sequence[Item]) -> bytes:
-    """items.parquet, rows sorted by id; the same bytes from the same items."""
-    rows = [to_row(item) for item in sorted(items, key=lambda item: item.item_id)]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def read_items(path: Path) -> tuple[Item, ...]:
-    """The rows of an items.parquet, sorted by id; raises StoreError where it is missing, damaged or foreign."""
-    if not path.exists():
-        raise StoreError(f"{path}: is missing, expected the table of the set's items; restore it from a copy.")
-    own = own_file(path.parent, path.name)
-    schema = SCHEMA_1 if set(ENERGIES_1) <= set(names_of(own, WHAT, ADVICE)) else SCHEMA
-    table = read_table(own, schema, WHAT, ADVICE, row_bytes=ROW_BYTES)
-    rows = (_from_version_1(row) if schema is SCHEMA_1 else from_row(SCHEMA, row) for row in table.to_pylist())
-    items = tuple(sorted((Item(**row) for row in rows), key=lambda item: item.item_id))
-    _check_items(path, items)
-    return items
-
-
-def _from_version_1(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of format version 1, which knew two energies, each in a column of its own."""
-    energies: dict[str, dict[str, float]] = {"energies_before": {}, "energies_after": {}}
-    for column, (when, name) in ENERGIES_1.items():
-        value = row.pop(column)
-        if value is not None:
-            energies[when][name] = value
-    return row | energies
-
-
-def _check_items(path: Path, items: Sequence[Item]) -> None:
-    # Paths come from a file that others may have written: none may lead out of the folder.
-    for item in items:
-        if not SAFE_ID.fullmatch(item.item_id):
-            raise StoreError(f"{path}: item id '{item.item_id}' is no file name; was this table changed by hand?")
-        if item.files != expected_files(item):
-            raise StoreError(
-                f"{path}: the files of item '{item.item_id}' do not bear its name; was this table changed by hand?"
-            )
-    ids = [item.item_id for item in items]
-    if len(set(ids)) != len(ids):
-        twice = next(first for first, second in pairwise(ids) if first == second)
-        raise StoreError(f"{path}: item '{twice}' is there twice, expected one row an item.")
 
 
 def expected_files(item: Item) -> tuple[tuple[str, str], ...]:

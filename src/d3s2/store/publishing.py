@@ -8,7 +8,8 @@ from typing import Any
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.urls import open_store
-from d3s2.store.items import CARD, ITEMS, MANIFEST, Item, own_file, read_items
+from d3s2.store.item_table import read_items
+from d3s2.store.items import CARD, ITEMS, MANIFEST, Item, own_file
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,7 @@ class Destination:
 
     def put_set(self, folder: Path) -> None:
         """Copies what is missing of a finished set, its manifest last: there, the copy is complete."""
-        files = [pair[0] for item in read_items(folder / ITEMS) for pair in item.files]
-        for file in files:
+        for file in (file for item in read_items(folder / ITEMS) for file, _ in item.files):
             if self._size(file) != (folder / file).stat().st_size:
                 self._put(folder, file)
         for file in (ITEMS, CARD, MANIFEST):

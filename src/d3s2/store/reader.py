@@ -1,5 +1,6 @@
 """DistilledSet: a finished set on disk, read as any other data set."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,8 @@ from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import read_bytes
 from d3s2.data import LabelSpace
 from d3s2.data.files import read_image, read_mask
-from d3s2.store.items import ITEMS, MANIFEST, Item, own_file, read_items
+from d3s2.store.item_table import Items, read_items
+from d3s2.store.items import ITEMS, MANIFEST, Item, own_file
 from d3s2.store.manifest import read_manifest, space_of
 from d3s2.store.soft.labels import SoftLabels, soft_from_bytes
 
@@ -40,7 +42,7 @@ class DistilledSet:
 
     folder: Path
     manifest: dict[str, Any] = field(init=False, repr=False, compare=False)
-    items: tuple[Item, ...] = field(init=False, repr=False, compare=False)
+    items: Items = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
@@ -55,20 +57,16 @@ class DistilledSet:
     def space(self) -> LabelSpace:
         return space_of(self.manifest, self.folder / MANIFEST)
 
-    @cached_property
+    @property
     def ids(self) -> tuple[str, ...]:
-        return tuple(item.item_id for item in self.items)
-
-    @cached_property
-    def _by_id(self) -> dict[str, Item]:
-        return {item.item_id: item for item in self.items}
+        return self.items.ids
 
     def item(self, item_id: str) -> Item:
         """The facts of one item; raises StoreError where the set has none of that id."""
-        found = self._by_id.get(item_id)
-        if found is None:
+        place = bisect_left(self.ids, item_id)
+        if self.ids[place : place + 1] != (item_id,):
             raise StoreError(f"{self.folder}: has no item '{item_id}'; is it the set of another run?")
-        return found
+        return self.items[place]
 
     def image(self, item_id: str) -> UInt8[np.ndarray, "h w 3"]:
         return read_image(own_file(self.folder, self.item(item_id).image_file))

@@ -1,6 +1,7 @@
 """verify: whether a distilled set is what its manifest says, file by file."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +96,14 @@ def _manifest_problems(distilled: DistilledSet) -> Iterator[str]:
 
 
 def _size_problems(distilled: DistilledSet) -> Iterator[str]:
-    paths = [distilled.folder / file for item in distilled.items for file, _ in item.files]
-    if all(path.is_file() for path in paths):  # a missing one is named as such
-        size = sum(path.stat().st_size for path in paths)
-        if distilled.manifest.get("bytes", size) != size:
-            yield f"{MANIFEST}: says {distilled.manifest['bytes']:,} bytes, the files of the items have {size:,}."
+    size = 0
+    for file in (file for item in distilled.items for file, _ in item.files):
+        path = distilled.folder / file
+        if not path.is_file():
+            return  # it is named as missing
+        size += path.stat().st_size
+    if distilled.manifest.get("bytes", size) != size:
+        yield f"{MANIFEST}: says {distilled.manifest['bytes']:,} bytes, the files of the items have {size:,}."
 
 
 def _card_problems(distilled: DistilledSet) -> Iterator[str]:
@@ -176,9 +180,14 @@ def _content_problems(distilled: DistilledSet, item: Item) -> Iterator[str]:
 
 
 def _extra_files(distilled: DistilledSet) -> tuple[str, ...]:
-    known = {file for item in distilled.items for file, _ in item.files}
-    places = [distilled.folder / name for name in (IMAGES, LABELS, SOFT)]
-    found = [
-        path.relative_to(distilled.folder).as_posix() for place in places for path in place.rglob("*") if path.is_file()
-    ]
-    return tuple(sorted(set(found) - known))
+    extra: list[str] = []
+    for name, column in ((IMAGES, "image_file"), (LABELS, "label_file"), (SOFT, "soft_file")):
+        known = set(distilled.items.table[column].to_pylist())
+        extra.extend(file for file in _files_below(distilled.folder, name) if file not in known)
+    return tuple(sorted(extra))
+
+
+def _files_below(folder: Path, name: str) -> Iterator[str]:
+    for place, _, files in os.walk(folder / name):
+        paths = (Path(place, file) for file in files)
+        yield from (path.relative_to(folder).as_posix() for path in paths if path.is_file())

@@ -1,7 +1,8 @@
 """SetWriter: a distilled set that grows item by item and survives being stopped at any moment."""
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,21 @@ from d3s2.base.train_ids import IGNORE
 from d3s2.data import LabelSpace
 from d3s2.data.files import png_bytes
 from d3s2.store.card import card_text
+from d3s2.store.item_table import Items, read_items
 from d3s2.store.items import (
     CARD,
     IMAGES,
     ITEMS,
     LABELS,
     MANIFEST,
+    SAFE_ID,
     SOFT,
     UNFINISHED,
     Item,
     ItemFacts,
     check_item_id,
     expected_files,
-    items_bytes,
     json_bytes,
-    read_items,
     sha256_bytes,
 )
 from d3s2.store.manifest import (
@@ -82,7 +83,7 @@ class SetWriter:
 
     def done(self) -> set[str]:
         """Ids of the items that are whole: every file there, with the digest of its record."""
-        return {item_id for item_id, item in self._records().items() if self._intact(item)}
+        return {item.item_id for item in self._records() if self._intact(item)}
 
     def has(self, item_id: str) -> bool:
         """Whether the item was whole once; a look at one file, where `done` reads them all."""
@@ -151,7 +152,7 @@ class SetWriter:
         self._check_manifest(manifest)
         items = self._whole_items()
         self._sweep()
-        table = items_bytes(items)
+        table = items.as_bytes()
         self._put(self.folder / ITEMS, table)
         card = card_text(self.folder, items, self.space, manifest).encode()
         self._put(self.folder / CARD, card)
@@ -186,31 +187,38 @@ class SetWriter:
     def _record(self, item_id: str) -> Path:
         return self._unfinished / "items" / f"{item_id}.json"
 
-    def _records(self) -> dict[str, Item]:
-        """Every item that was written once, by id."""
+    def _records(self) -> Iterator[Item]:
+        """Every item that was written once, sorted by id."""
         if self.finished:
-            return {item.item_id: item for item in read_items(self.folder / ITEMS)}
-        records = (_item_from(path) for path in sorted((self._unfinished / "items").glob("[!.]*.json")))
-        return {item.item_id: item for item in records if item is not None}
+            yield from read_items(self.folder / ITEMS)
+            return
+        folder = self._unfinished / "items"
+        files = map(Path, os.listdir(folder) if folder.exists() else ())
+        for item_id in sorted(file.stem for file in files if SAFE_ID.fullmatch(file.stem) and file.suffix == ".json"):
+            item = _item_from(self._record(item_id))
+            if item is not None:
+                yield item
 
     def _intact(self, item: Item) -> bool:
         return item.files == expected_files(item) and all(
             (self.folder / file).is_file() and sha256_file(self.folder / file) == digest for file, digest in item.files
         )
 
-    def _whole_items(self) -> list[Item]:
-        items = list(self._records().values())
+    def _whole_items(self) -> Items:
+        items = Items.of(map(self._checked, self._records()))
         if not items:
             raise StoreError(
                 f"{self.folder}: holds not a single item, so the set cannot be finished; write items first."
             )
-        for item in items:
-            if not self._intact(item):
-                raise StoreError(
-                    f"{self.folder}: the files of item '{item.item_id}' were changed after they were written; "
-                    "run the same call again, it makes the item anew."
-                )
         return items
+
+    def _checked(self, item: Item) -> Item:
+        if not self._intact(item):
+            raise StoreError(
+                f"{self.folder}: the files of item '{item.item_id}' were changed after they were written; "
+                "run the same call again, it makes the item anew."
+            )
+        return item
 
     def _sweep(self) -> None:
         """Removes what a killed process left half-written."""

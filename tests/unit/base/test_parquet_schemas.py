@@ -6,7 +6,7 @@ from typing import Annotated
 import pyarrow as pa
 
 from d3s2.base.formats.parquet import from_row, schema_of, to_row
-from d3s2.store.items import SCHEMA, SCHEMA_1
+from d3s2.store.item_table import SCHEMA, SCHEMA_1
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from d3s2.data.known.scenes import Scenes
-from d3s2.store.items import SCHEMA, ItemFacts
+from d3s2.store.item_table import SCHEMA
+from d3s2.store.items import ItemFacts
 from d3s2.store.manifest import DIGESTS, PROVENANCE, WRITTEN_HERE
 from d3s2.store.soft import soften
 from d3s2.store.writer import SetWriter

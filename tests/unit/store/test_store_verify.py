@@ -18,7 +18,8 @@ import torch
 from d3s2.base.errors import StoreError
 from d3s2.data.files.image_files import png_bytes
 from d3s2.data.known.scenes import Scenes
-from d3s2.store.items import SCHEMA, ItemFacts, items_bytes, noise_seed, read_items, sha256_bytes
+from d3s2.store.item_table import SCHEMA, Items, read_items
+from d3s2.store.items import ItemFacts, noise_seed, sha256_bytes
 from d3s2.store.manifest import PROVENANCE, digest_of
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften
@@ -47,7 +48,7 @@ def replace_file(folder: Path, file: str, content: bytes, **changes: object) -> 
 
 def edit_items(folder: Path, change: Callable, file: str = "000000") -> None:
     items = [change(item) if Path(file).stem == item.item_id else item for item in read_items(folder / "items.parquet")]
-    table = items_bytes(items)
+    table = Items.of(items).as_bytes()
     (folder / "items.parquet").write_bytes(table)
     size = sum((folder / file).stat().st_size for item in items for file, _ in item.files)
     ignored_px = sum(item.ignored_px for item in items)

@@ -12,7 +12,8 @@ from d3s2.base.errors import DataError, StoreError, UsageError
 from d3s2.base.train_ids import IGNORE
 from d3s2.data.known.scenes import Scenes
 from d3s2.data.label_space import LabelSpace
-from d3s2.store.items import ItemFacts, item_id_for, items_bytes, read_items
+from d3s2.store.item_table import Items, read_items
+from d3s2.store.items import ItemFacts, item_id_for
 from d3s2.store.manifest import PROVENANCE
 from d3s2.store.reader import DistilledSet
 from d3s2.store.soft import soften
@@ -188,7 +189,7 @@ def test_items_survive_the_table(tmp_path: Path) -> None:
     assert items[1].energies_before == {"segmentation": 1.0 / 3}
     assert items[1].energies_after == {"segmentation": 0.1}
     assert items[1].ignored_px == 2 * 48
-    assert items_bytes(items[::-1]) == (tmp_path / "items.parquet").read_bytes()
+    assert Items.of(items[::-1]).as_bytes() == (tmp_path / "items.parquet").read_bytes()
 
 
 def test_the_card_counts_and_names_every_class(whole: dict[str, bytes]) -> None:
@@ -339,9 +340,9 @@ def test_a_table_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     table = tmp_path / "items.parquet"
     items = read_items(table)
     changed = type(items[0])(**(vars(items[0]) | {"image_file": "images/../../secret.png"}))
-    table.write_bytes(items_bytes([changed]))
+    table.write_bytes(Items.of([changed]).as_bytes())
     with pytest.raises(StoreError, match=r"the files of item '000000' do not bear its name"):
         DistilledSet(tmp_path)
-    table.write_bytes(items_bytes([items[1], items[1]]))
+    table.write_bytes(Items.of([items[1], items[1]]).as_bytes())
     with pytest.raises(StoreError, match=r"item '000001' is there twice, expected one row an item\.$"):
         DistilledSet(tmp_path)

@@ -9,7 +9,7 @@ while the interpreter ends abort it.
 The columns of a table of records follow from the record's type, so that they are written down once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -36,7 +36,9 @@ BUFFER_BYTES = 1 << 16  # of each column: without it the packed bytes of a whole
 def read_table(
     path: Path, schema: pa.Schema, what: str, advice: str, *, row_bytes: int, columns: list[str] | None = None
 ) -> pa.Table:
-    """The table in a Parquet file.
+    """The table in a Parquet file, each column in one piece.
+
+    Columns are read one after the other: while one is read, its distinct texts take several times their bytes.
 
     Args:
         schema: names and types of the columns, in their order; its metadata is not compared.
@@ -49,7 +51,12 @@ def read_table(
         StoreError: the file is missing or damaged, its columns are others, or it stands for more than it can hold.
     """
     with _opened(path, schema, what, advice, row_bytes) as stored:
-        return _checked(stored.read(columns=columns, use_threads=False), schema, path, advice)
+        tables = []
+        for name in columns or schema.names:
+            tables.append(_checked(stored.read(columns=[name], use_threads=False), schema, path, advice))
+            pa.default_memory_pool().release_unused()
+        read = pa.schema([table.schema.field(0) for table in tables], tables[0].schema.metadata)
+        return in_one_piece([pa.Table.from_arrays([table.column(0) for table in tables], schema=read)])
 
 
 def read_batches(
@@ -62,8 +69,28 @@ def read_batches(
             num_rows += len(batch)
             yield _checked(pa.Table.from_batches([batch]), schema, path, advice)
         claimed = stored.metadata.num_rows
+    pa.default_memory_pool().release_unused()
     if num_rows != claimed:  # a column that ends early ends the batches without a word
         raise StoreError(f"{path}: claims {claimed:,} rows and holds {num_rows:,}; {advice}.")
+
+
+def write_table(table: pa.Table, to: Any) -> None:
+    """Writes a table to a path or a stream; what that took goes back to the system, where Arrow would keep it."""
+    pq.write_table(table, to, compression="zstd")
+    pa.default_memory_pool().release_unused()
+
+
+def in_one_piece(tables: Iterable[pa.Table]) -> pa.Table:
+    """The rows of several tables in one, with each column in one piece.
+
+    Where nobody else holds the tables, one column at a time is in memory twice, not all.
+    """
+    table = pa.concat_tables(tables)
+    for place, column in enumerate(table.schema):
+        if table.column(place).num_chunks > 1:
+            table = table.set_column(place, column, table.column(place).combine_chunks())
+            pa.default_memory_pool().release_unused()
+    return table
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from jaxtyping import Int64
 
 from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import sha256_text, writing
-from d3s2.base.formats.parquet import BATCH_ROWS, metadata_of, read_batches
+from d3s2.base.formats.parquet import BATCH_ROWS, metadata_of, read_batches, write_table
 from d3s2.data.census.counts import LAYOUT_CELLS, MaskCensus, MaskCount
 from d3s2.data.dataset import SegmentationDataset
 from d3s2.data.label_space import LabelSpace
@@ -133,7 +133,7 @@ class CensusCache:
     def write(self, path: Path, table: pa.Table) -> None:
         """Writes a table of counts, complete or not at all."""
         with writing(path) as temporary:
-            pq.write_table(table.replace_schema_metadata({SPACE_KEY: self.tag}), temporary, compression="zstd")
+            write_table(table.replace_schema_metadata({SPACE_KEY: self.tag}), temporary)
 
     def write_part(self, rows: Sequence[tuple[str, str, MaskCount]]) -> None:
         """Keeps the counts of some masks: id, stamp, count."""
@@ -193,7 +193,8 @@ def assemble(dataset: SegmentationDataset, cache: CensusCache, masks: Stamped) -
         first += len(table)
     unordered = pa.concat_tables(rest)
     listed = {name: unordered[name].take(pa.array(rows)).combine_chunks() for name in VARIABLE}
-    del rest, unordered
+    del rest, unordered, table
+    pa.default_memory_pool().release_unused()
     if not cache.is_whole(rows):
         parts = list(cache.folder.glob(PART_PATTERN))
         cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(LAYOUT_CELLS), num_masks, [None, pa.py_buffer(layouts)])
