@@ -2,6 +2,7 @@
 
     python benchmarks/keep.py runs/camvid        writes benchmarks/camvid_<hardware>_<date>.json, copies the gallery
     python benchmarks/keep.py runs/camvid-grid --judged runs/camvid      the same from an ablation along budgets
+    python benchmarks/keep.py runs/long runs/long-5 --name scenes-long      several budgets of a recipe as one table
     python benchmarks/keep.py --tables           writes tables, sentences and curves anew, from the latest file of each
 
 A kept file is results.json with the judges, the cost of guidance and of each stage beside it; older ones are of the
@@ -13,6 +14,7 @@ at one budget.
 import argparse
 import json
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,11 @@ from d3s2.report.tables import measured
 from d3s2.results.ablation import REFERENCE, Ablation, AblationRow
 from d3s2.results.older_results import current_row
 from d3s2.results.records import SetResult
-from d3s2.set_names import BEST_REAL, RANDOM, SOFT_END, base_for, hard_of, order_of, set_title
+from d3s2.set_names import ALL, BALANCED, BEST_REAL, RANDOM, SOFT_END, base_for, hard_of, order_of, set_title
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"
-RUNS = ("scenes", "camvid", "ccp")
+RUNS = ("scenes", "scenes-long", "camvid", "ccp")
 GRID = "ablation-test.json"
 LEAST = 0.005  # of a share that others are told as factors of: 0.1 is not five times 0.02
 PAGES = ("README.md", "docs/results.md")
@@ -38,21 +40,30 @@ BLOCK = re.compile(rf"<!-- (table|says):({'|'.join(RUNS)})(:full)? -->.*?<!-- /\
 OF_ABLATION = ("dataset", "config", "hardware", "date", "commit", "command", "versions")
 
 
-def keep(folder: Path, judged: Path | None = None) -> Path:
-    """Writes the JSON of one run, or of an ablation along budgets; returns its path."""
+def keep(folders: Sequence[Path], judged: Path | None = None, name: str | None = None) -> Path:
+    """Writes the JSON of one run, of an ablation along budgets, or of a run a budget; returns its path.
+
+    Args:
+        judged: a run whose judges, costs and gallery are kept; by default the first one.
+        name: of the file, where it is not the recipe's; no gallery is kept then.
+    """
+    folder, *others = folders
     grid = folder / GRID
     results = of_budgets(read_json(grid)) if grid.exists() else read_kept(folder / "results.json")
+    if others:
+        results = of_evaluations([results, *(read_kept(other / "results.json") for other in others)])
     evaluated = judged or folder
     for extra in ("judges", "guidance_cost", "cost"):
         if (evaluated / f"{extra}.json").exists():
             results[extra] = read_json(evaluated / f"{extra}.json")
     results.setdefault("config", read_json(evaluated / "run.json"))
-    hardware, name = results["hardware"], results["config"]["name"]
+    hardware, recipe = results["hardware"], results["config"]["name"]
+    name = results["name"] = name or recipe
     machine = re.sub(r"[^a-z0-9]+", "-", f"{hardware.get('gpu') or hardware['cpu']} {hardware['cores']} cores".lower())
     path = ROOT / "benchmarks" / f"{name}_{machine.strip('-')}_{results['date'][:10]}.json"
     write_json(path, results)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    if (evaluated / "gallery.png").exists():
+    if name == recipe and (evaluated / "gallery.png").exists():
         with Image.open(evaluated / "gallery.png") as gallery:  # 256 colours are a third of the bytes
             gallery.quantize(256).save(PICTURES / f"gallery_{name}.png", optimize=True)
     draw_budgets(results)
@@ -66,7 +77,9 @@ def draw_budgets(results: dict[str, Any]) -> None:
     for student in found.students:
         figure = budget_figure(found, student)
         if figure is not None:
-            figure.savefig(PICTURES / f"budgets_{results['config']['name']}_{student}.png", dpi=160)
+            figure.savefig(
+                PICTURES / f"budgets_{results.get('name', results['config']['name'])}_{student}.png", dpi=160
+            )
 
 
 def _ablation_row(row: dict[str, Any]) -> AblationRow:
@@ -88,6 +101,20 @@ def of_budgets(ablation: dict[str, Any]) -> dict[str, Any]:
         {**current_row(row["result"]), "budget": round(row["share"], 4), "chosen": row.get("chosen")} for row in rows
     ]
     return {"sets": sets, "draws": ablation["config"]["evaluate"]["draws"], **ablation}
+
+
+def of_evaluations(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The records of evaluations that differ in the budget alone as those of one, each with its share of the masks."""
+    first, sets = evaluations[0], list[dict[str, Any]]()
+    for results in evaluations:
+        (num_all,) = (row["items"] for row in results["sets"] if row["name"] == ALL)
+        sets += [
+            {**row, "budget": round(row["items"] / num_all, 4)}
+            for row in results["sets"]
+            if row["name"] != ALL or results is first
+        ]
+    commands = [results["command"] for results in evaluations]
+    return first | {"sets": sets, "commands": commands, "comparisons": []}  # sentences.py compares within a budget
 
 
 def table(path: Path, full: bool, up: str) -> str:
@@ -153,18 +180,23 @@ def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
 
 
 def _measured(name: str, rows: dict[str, dict[str, Any]], score: str) -> str:
-    """One set of one budget: the score, its factor of random real, and of the best real where that is there."""
+    """One set of one budget: the score, its factor of random real, and of the best (or balanced) real one."""
     row = rows.get(name)
     if row is None or mean_of(row, score) is None:
         return "-"
     text = _score(row, score) + (f", {row['chosen']}" if row.get("chosen") else "")
-    bases = [rows.get(base_for(name, base, rows) or "") for base in (RANDOM, BEST_REAL)]
+    bases = [rows.get(base_for(name, base, rows) or "") for base in (RANDOM, _best_of(rows))]
     factors = [
         f"× {mean_of(row, score) / mean_of(base, score):.2f}"
         for base in bases
         if base not in (None, row) and hard_of(name) != RANDOM and (mean_of(base, score) or 0) >= LEAST
     ]
     return f"{text} ({', '.join(factors)})" if factors else text
+
+
+def _best_of(rows: Collection[str]) -> str:
+    """The real subset of names of sets that others are told as factors of."""
+    return BEST_REAL if BEST_REAL in rows else BALANCED
 
 
 def mean_of(row: dict[str, Any], score: str) -> Any:
@@ -191,12 +223,17 @@ def _caption(path: Path, results: dict[str, Any], up: str) -> str:
 
 def _factors(results: dict[str, Any]) -> str:
     """What the factors of a grid are of."""
-    if "budget" not in results["sets"][0] or not any(row["name"] == BEST_REAL for row in results["sets"]):
+    if "budget" not in results["sets"][0]:
         return ""
-    return (
-        "In brackets: × random real, × best real, both with the same kind of labels; behind a best real set, how it "
-        f"was chosen on {results['config']['name']}/{results['config']['data']['val']}. "
-    )
+    best = _best_of({row["name"] for row in results["sets"]})
+    told = f"In brackets: × random real, × {set_title(best)}, both with the same kind of labels"
+    if best != BEST_REAL:
+        return f"{told}. "
+    return f"{told}; behind a best real set, how it was chosen on {_validation_of(results)}. "
+
+
+def _validation_of(results: dict[str, Any]) -> str:
+    return f"{results['config']['name']}/{results['config']['data']['val']}"
 
 
 def _spread(results: dict[str, Any]) -> str:
@@ -259,12 +296,13 @@ def filled(page: str) -> str:
 def main() -> None:
     """Reads the call."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("run", nargs="*", type=Path)
     parser.add_argument("--judged", type=Path, help="a run of the same recipe with judges.json and gallery.png")
+    parser.add_argument("--name", help="of the kept file; by default the recipe's")
     parser.add_argument("--tables", action="store_true")
     asked = parser.parse_args()
-    if asked.run is not None:
-        print(json.dumps({"kept": str(keep(asked.run, asked.judged))}))
+    if asked.run:
+        print(json.dumps({"kept": str(keep(asked.run, asked.judged, asked.name))}))
     if asked.tables:
         write_tables()
 
