@@ -56,6 +56,20 @@ def test_an_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str], tm
     assert "Unknown key 'synthesize.stepz', did you mean 'steps'?" in said(capsys)
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [("[64]", "Key 'data.size': value 2 is missing."), ("[1, 2, 3]", "expected at most 2 values, got [1, 2, 3].")],
+)
+def test_too_few_or_too_many_values(size: str, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert distil(tmp_path / "run", f"data.size={size}") == 2
+    assert says in said(capsys)
+
+
+def test_what_is_wrong_with_all_splits_is_told_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert call("doctor", "--dataset", "camvid", "--root", str(tmp_path / "none")) == 1
+    assert capsys.readouterr().out.count("there is no folder") == 1
+
+
 def test_a_value_outside_its_range(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert distil(tmp_path / "run", "synthesize.guidance.rule=slow") == 2
     assert "Key 'synthesize.guidance.rule': unknown guidance rule 'slow': known are both, fast, full." in said(capsys)

@@ -112,7 +112,12 @@ def _sentence(config: type[Config], problem: Any, prefix: str) -> str:
         suggestion = f", did you mean '{hint}'?" if hint else f"; known here: {', '.join(known)}."
         return f"Unknown key '{key}'{suggestion}"
     if problem["type"] == "missing":
+        if path[-1].isdigit():  # of a list that is too short
+            return f"Key '{key.rpartition('.')[0]}': value {int(path[-1]) + 1} is missing."
         return f"Key '{key}' is missing."
+    if problem["type"] == "too_long":
+        got = shortened(repr(problem["input"]))
+        return f"Key '{key}': expected at most {problem['ctx']['max_length']} values, got {got}."
     message = problem["msg"].removeprefix("Value error, ")
     if not path:
         return f"{message}."

@@ -159,7 +159,7 @@ def _dataset_lines(report: DatasetReport) -> list[str]:
         lines.append(
             f"  {_mark(split.is_whole)} {split.split}: {split.num_found}{expected} pairs, {split.num_read} read"
         )
-        lines += [f"      {problem}" for problem in split.problems]
+        lines += [f"      {problem}" for problem in split.problems if f"      {problem}" not in lines]  # told once
         if split.num_problems > len(split.problems):
             lines.append(f"      ... and {split.num_problems - len(split.problems)} more")
         if split.first_bad:

@@ -12,7 +12,7 @@ from d3s2.base.errors import StoreError
 from d3s2.base.formats.files import write_bytes
 from d3s2.base.progress import SILENT, Progress
 from d3s2.data import open_split
-from d3s2.data.discovery import Findings, data_set_file, list_files, look, picture_of_pairs
+from d3s2.data.discovery import Findings, data_set_file, list_files, look, masks_text, picture_of_pairs
 from d3s2.pipeline import RunConfig
 from d3s2.planning.first_run import first_run, run_file
 
@@ -48,7 +48,8 @@ class Started:
         kind = f"{contents.bits} bit values" if contents.encoding == "index" else "colours"
         held = contents.values if contents.encoding == "index" else contents.colours
         lines = [f"{found.root}", f"  layout   {found.layout}"]
-        for name, one in found.splits.items():
+        for name in sorted(found.splits, key=lambda name: (name != found.train, name == found.test)):
+            one = found.splits[name]
             use = {found.train: " (distilled)", found.test: " (students are scored on it)"}.get(name, "")
             gap = f", {one.num_incomplete:,} files without a partner" if one.num_incomplete else ""
             lines.append(f"  split    {name}: {one.num_pairs:,} pairs{gap}{use}")
@@ -57,7 +58,7 @@ class Started:
         lines.append(f"  sizes    {shown}{more} (height x width, px)")
         lines.append(f"  masks    {kind}, {len(held)} of them; {len(found.names)} classes")
         for value, (masks, share) in list(held.items())[:SHOWN]:
-            lines.append(f"             {value!s:<18} in {masks:>7,} masks, {share:7.2%} of the pixels")
+            lines.append(f"             {value!s:<18} in {masks_text(masks):>13}, {share:7.2%} of the pixels")
         lines += [f"             ... and {len(held) - SHOWN} more"] if len(held) > SHOWN else []
         lines += ["What the folder cannot tell:", *(f"  - {one}" for one in found.unknown)] if found.unknown else []
         return "\n".join([*lines, "Written:", *(f"  {path}" for path in self.files)])

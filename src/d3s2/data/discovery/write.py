@@ -72,12 +72,17 @@ def _class_lines(found: Findings) -> Iterator[str]:
         yield "palette:"
         for name, colour in zip(found.names, found.contents.colours, strict=True):
             held, share = found.contents.colours[colour]
-            yield f"  {written(name)}: {written(list(colour))}   # in {held:,} masks, {share:.2%} of the pixels"
+            yield f"  {written(name)}: {written(list(colour))}   # in {masks_text(held)}, {share:.2%} of the pixels"
         return
     yield "classes:"
     for name, value in zip(found.names, class_values(found.contents), strict=True):
         held, share = found.contents.values[value]
-        yield f"  - {written(name)}   # value {value}: in {held:,} masks, {share:.2%} of the pixels"
+        yield f"  - {written(name)}   # value {value}: in {masks_text(held)}, {share:.2%} of the pixels"
+
+
+def masks_text(number: int) -> str:
+    """'1 mask', '2 masks'."""
+    return f"{number:,} mask{'' if number == 1 else 's'}"
 
 
 def _mask_lines(found: Findings, masks: FoundSide) -> Iterator[str]:
