@@ -102,7 +102,7 @@ def ablate_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compares variants of one run in one table. Parts of the method, strength, budget; models are fitted once."""
+    """Compares variants of one run (parts, strength, budget) in one table; models are fitted once."""
     config = config_of(recipe, overrides, seed)
     variants = plan_variants(config, axis or (), vary or ())
     from d3s2.base.formats.locks import taken

@@ -58,7 +58,7 @@ def export_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded; offline.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a distilled set in the form that other tools read. Or puts it on the Hugging Face hub."""
+    """Writes a distilled set in the form that other tools read, or uploads it to the Hugging Face hub."""
     if (to is None) == (push_to_hub is None):
         raise UsageError("`d3s2 export`: give --to FOLDER, or --push-to-hub OWNER/NAME, and not both.")
     if push_to_hub is None and (private or dry_run):

@@ -182,7 +182,7 @@ def open_run(
 ) -> Run:
     """Begins a run in `folder`, or resumes the existing one; `shared` and `execution` as in Run.
 
-    A call that failed before it made anything, by a mistyped path for example, binds no other one to its config.
+    A call that failed before it made anything, as one without its data does, binds no other one to its config.
 
     Raises:
         StoreError: the folder holds a run of another config; the message names the first key that differs.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from d3s2.base.machine.runtime import autocast_dtype, torch_threads, wait_for
+from d3s2.base.machine.runtime import torch_threads, wait_for
 from d3s2.data import Pairs
 from d3s2.generator import LayoutToImage, Level
 from d3s2.nets.compact import CompactUNet
@@ -72,12 +72,6 @@ def denoise_step(
     latents = x.requires_grad_()
     decode_gib = peak_gib(lambda: generator.decode(latents, for_guidance=True).sum().backward())
     return trial._replace(gib=trial.gib + decode_gib)
-
-
-def _autocast(device: torch.device, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-        return run()
 
 
 def tried(step: Callable[[], object], device: torch.device) -> Trial:

@@ -53,10 +53,12 @@ def read_table(
     with _opened(path, schema, what, advice, row_bytes) as stored:
         tables = []
         for name in columns or schema.names:
-            tables.append(_checked(stored.read(columns=[name], use_threads=False), schema, path, advice))
+            table = _checked(stored.read(columns=[name], use_threads=False), schema, path, advice)
+            tables.append(in_one_piece([table]))
+            del table
             pa.default_memory_pool().release_unused()
         read = pa.schema([table.schema.field(0) for table in tables], tables[0].schema.metadata)
-        return in_one_piece([pa.Table.from_arrays([table.column(0) for table in tables], schema=read)])
+        return pa.Table.from_arrays([table.column(0) for table in tables], schema=read)
 
 
 def read_batches(

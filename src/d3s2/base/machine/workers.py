@@ -49,7 +49,8 @@ def spawned_pool(count: int, begin: Callable[..., None] | None = None, *args: An
     """A pool of `count` new processes, started at once; each ends with this one.
 
     They are spawned, not forked: a fork of a process that runs threads (torch has some) can hang. Where the block is
-    left by an exception, what has not begun never does, and what is in work is ended.
+    left by an exception, what has not begun never does, and what is in work is ended. Tasks return little: one that is
+    ended in the middle of sending megabytes would leave the pool waiting for the rest.
 
     Args:
         begin: called with `args` in each process before its first task.

@@ -120,10 +120,12 @@ def names_beside(root: Path, values: Sequence[int]) -> tuple[str, tuple[str, ...
 
 
 def _first_value(values: Sequence[int], num_names: int) -> int | None:
-    """The value that the first of so many names has; None where the values do not tell."""
+    """The value that the first of so many names has; None where the values do not tell, or have a name each."""
+    if len(values) == num_names:
+        return None
     if 0 in values and max(values) == num_names:
         return 1
-    return 0 if max(values) < num_names and len(values) < num_names else None
+    return 0 if max(values) < num_names else None
 
 
 def palette_beside(root: Path, colours: Iterable[Colour]) -> tuple[str, tuple[str, ...]] | None:

@@ -69,7 +69,7 @@ def _look_folders(root: Path, without: Iterable[Path], progress: Progress) -> Fi
         names_from=table[0] if table else None,
         images=matched.images,
         masks=matched.masks,
-        unknown=(*_left_out(matched, images, masks), *_unnamed(beside), *_unknown(contents, splits, known)),
+        unknown=(*_left_out(matched, images, masks), *_unnamed(beside, contents), *_unknown(contents, splits, known)),
     )
 
 
@@ -100,10 +100,16 @@ def _names(root: Path, contents: Contents) -> Names | None:
     return (beside[0], None, *beside[1:]) if beside else None
 
 
-def _unnamed(beside: Names | None) -> list[str]:
-    if beside is None or beside[3] != 1:
+def _unnamed(beside: Names | None, contents: Contents) -> list[str]:
+    if beside is None or beside[3] is None:
         return []
-    return [f"Whether value 0 is a class: {beside[0]} has names for 1 to {len(beside[2])} only, so 0 is ignored."]
+    file, num_names = beside[0], len(beside[2])
+    if beside[3] == 1:
+        return [f"Whether value 0 is a class: {file} has names for 1 to {num_names} only, so 0 is ignored."]
+    return [
+        f"Whether names count from value 0: {file} has {num_names}, the masks that were read hold values up to "
+        f"{max(class_values(contents))}; where 0 means 'not labelled', set masks.first_value: 1 and ignore_values: [0]."
+    ]
 
 
 def _layout(matched: Match, splits: dict[str, FoundSplit]) -> str:

@@ -36,6 +36,8 @@ def below_best_real(results: Results | None, config: RunConfig) -> tuple[str, ..
     is_best = any(same == choice.chosen and not choice.soft for choice in results.best_real)
     base = BEST_REAL if is_best else same
     found = _compared(results, base, student)
+    if found is None and results.row(base, student) is not None:  # of older results, whose seeds were not kept
+        return (f"{line}.",)
     if found is None:
         return (f"{line}; '{same}' in evaluate.sets, the real images of the same masks, tells what the images lose.",)
     points = f"{100 * found.difference:+.1f} points ({found.verdict})"

@@ -11,7 +11,7 @@ from d3s2.generator import GENERATORS, GeneratorKind, LayoutToImage
 from d3s2.hub import commit_of, resolve_source, sha256_weights
 from d3s2.nets import Segmenter, default_layers
 from d3s2.pipeline.fitting.bank import gather
-from d3s2.pipeline.fitting.generator import make_generator
+from d3s2.pipeline.fitting.generator import make_generator, require_size
 from d3s2.pipeline.fitting.teacher import fit_teacher
 from d3s2.pipeline.run import Run
 from d3s2.teacher import FeatureBank, load_bank
@@ -36,6 +36,7 @@ def fit_models(run: Run, *, half: bool = False) -> Models:
 def fit_everything(run: Run, *, half: bool = False) -> None:
     """What `fit_models` makes; where several processes were launched, the others help to fine-tune the ControlNet."""
     if is_first_process():
+        require_size(run)  # before hours of fitting
         fit_models(run, half=half)
     elif _fits_together(run):
         make_generator(run, half=half)

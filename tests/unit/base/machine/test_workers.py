@@ -10,7 +10,7 @@ from multiprocessing import active_children
 
 import pytest
 
-from d3s2.base.machine.workers import ending, spawned_pool
+from d3s2.base.machine.workers import END_WITHIN_S, ending, spawned_pool
 
 
 def refuse(seconds: float) -> None:
@@ -48,6 +48,24 @@ def test_nothing_of_a_pool_is_left_after_an_error(first: object, error: type[Bas
         tasks += [pool.submit(ending, time.sleep, 600) for _ in range(3)]
         for task in tasks:
             task.result()
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < END_WITHIN_S / 2  # no process had to be killed
     assert set(threading.enumerate()) == threads
     assert not active_children()
+
+
+def test_workers_that_wait_for_a_task_end_when_asked_to() -> None:
+    """Outside of a task SIGTERM is an exception a moment later."""
+    started = time.monotonic()
+    with pytest.raises(LookupError), spawned_pool(2) as pool:  # noqa: PT012
+        pids = [pool.submit(ending, os.getpid).result() for _ in range(4)]
+        raise LookupError("none")
+    assert pids
+    assert time.monotonic() - started < END_WITHIN_S / 2
+    assert not active_children()
+
+
+def test_a_worker_that_was_asked_to_end_between_tasks_begins_no_other() -> None:
+    """The handler that came before `ending` is remembered by it."""
+    with pytest.raises(BrokenProcessPool), spawned_pool(1) as pool:  # noqa: PT012
+        pool.submit(signal.raise_signal, signal.SIGTERM)  # not a task: nothing is raised at once
+        pool.submit(ending, time.sleep, 60).result()
