@@ -8,6 +8,7 @@ import huggingface_hub
 import pytest
 from tiny_run import call
 
+from d3s2.generator import GENERATORS
 from d3s2.model_cards import MODEL_CARDS, cards_for
 from d3s2.recipes import load_run, recipe_names
 
@@ -108,6 +109,8 @@ def test_a_generator_takes_what_the_page_of_generators_says(capsys: pytest.Captu
     }.items():
         assert takes[model_id]["gib"] == pytest.approx(rows[row]["fast_gib_512"], abs=0.1)
     assert takes["madebyollin/taesd"] is None
+    counted = {model_id for name in GENERATORS for model_id in getattr(GENERATORS.load(name).counted, "models", ())}
+    assert counted == {model_id for model_id, taken in takes.items() if taken is not None}  # no id is out of date
 
 
 def test_programs_read_the_same(capsys: pytest.CaptureFixture[str], cache: Path) -> None:

@@ -54,17 +54,14 @@ class CountedFamily(NamedTuple):
     network: Counted
     gradient: Counted
 
-    def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
-        """Of a step, and of decoding an image of (height, width) px."""
-        guiding = DECODER_TFLOP if settings.tiny_decoder is None else TINY_DECODER_TFLOP
+    def cost(self, size_px: tuple[int, int], *, tiny: bool) -> SamplingCost:
+        """Of a step, and of decoding an image of (height, width) px; `tiny`: guidance has a tiny decoder."""
+        guiding = TINY_DECODER_TFLOP if tiny else DECODER_TFLOP
         return SamplingCost(self.step.at(size_px), guiding.at(size_px), DECODER_TFLOP.at(size_px))
 
-    def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
+    def memory(self, compute: ComputeSettings, size_px: tuple[int, int], *, tiny: bool) -> SamplingMemory:
         """Of a card, for images of (height, width) px, as `compute` says."""
-        compute, guiding = (
-            settings.compute,
-            DECODER_GRADIENT_GIB if settings.tiny_decoder is None else TINY_GRADIENT_GIB,
-        )
+        guiding = TINY_GRADIENT_GIB if tiny else DECODER_GRADIENT_GIB
         element_bytes = DTYPES[compute.dtype].itemsize
         return SamplingMemory(
             weights_gib=1e6 * (self.million_weights * element_bytes + AUTOENCODERS_MILLION * 4) / GIB,
@@ -89,19 +86,18 @@ class CountedModels:
 
     def published(self, model_id: str, size_px: tuple[int, int]) -> tuple[SamplingCost, SamplingMemory] | None:
         """In bfloat16 with a tiny decoder, as recipes run it."""
-        family, settings = (
-            self.models.get(model_id),
-            PipelineSettings.model_construct(model=model_id, tiny_decoder="of the family", compute=AS_IN_RECIPES),
-        )
-        return None if family is None else (family.cost(settings, size_px), family.memory(settings, size_px))
+        family = self.models.get(model_id)
+        if family is None:
+            return None
+        return family.cost(size_px, tiny=True), family.memory(AS_IN_RECIPES, size_px, tiny=True)
 
     def cost(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingCost:
         """As `CountedFamily.cost`."""
-        return self._family(settings).cost(settings, size_px)
+        return self._family(settings).cost(size_px, tiny=settings.tiny_decoder is not None)
 
     def memory(self, settings: PipelineSettings, size_px: tuple[int, int]) -> SamplingMemory:
         """As `CountedFamily.memory`."""
-        return self._family(settings).memory(settings, size_px)
+        return self._family(settings).memory(settings.compute, size_px, tiny=settings.tiny_decoder is not None)
 
     def _family(self, settings: PipelineSettings) -> CountedFamily:
         return self.models.get(settings.model, next(iter(self.models.values())))

@@ -66,7 +66,8 @@ def fit_gib(settings: ControlNetSettings, size_px: tuple[int, int]) -> float:
     fit = settings.fit or ControlNetFitSettings()
     learning = CONTROLNET_MILLION * 1e6 * (LEARNING_BYTES - DTYPES[settings.compute.dtype].itemsize) / 2**30
     held = -(-fit.batch // fit.accumulate) * FIT_HELD.at(size_px)
-    return COUNTED.memory(settings, size_px).weights_gib + learning + held
+    weights_gib = COUNTED.memory(settings.compute, size_px, tiny=settings.tiny_decoder is not None).weights_gib
+    return weights_gib + learning + held
 
 
 CONTROLNET = GeneratorKind(
