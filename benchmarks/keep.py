@@ -167,7 +167,7 @@ def _budget_lines(rows: list[dict[str, Any]], score: str) -> list[str]:
     heads = [f"{100 * budget:.2g} %" for budget in budgets]
     lines = [f"| set | {' | '.join(heads)} |", f"|---|{'---:|' * len(budgets)}"]
     found = {(row["name"], row["budget"]): row for row in rows}
-    for name in dict.fromkeys(row["name"] for row in rows if row["name"] != "all"):
+    for name in sorted({row["name"] for row in rows if row["name"] != ALL}, key=order_of):
         mark = "**" if name == "distilled" else ""
         cells = [
             _measured(name, {one: row for (one, at), row in found.items() if at == budget}, score) for budget in budgets

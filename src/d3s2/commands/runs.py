@@ -33,7 +33,9 @@ from d3s2.pipeline import AXES, plan_variants
 
 def demo(
     out: Out = Path("runs/demo"),
-    fit: Annotated[bool, typer.Option("--fit", help="Fit teacher and generator anew (about half an hour).")] = False,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit teacher and generator anew; --dry-run says how long.")
+    ] = False,
     device: Device = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -102,7 +104,7 @@ def ablate_command(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compares variants of one run (parts, strength, budget) in one table; models are fitted once."""
+    """Compares variants of one run in one table. The variants share fitted models."""
     config = config_of(recipe, overrides, seed)
     variants = plan_variants(config, axis or (), vary or ())
     from d3s2.base.formats.locks import taken

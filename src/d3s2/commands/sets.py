@@ -58,7 +58,7 @@ def export_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be uploaded; offline.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a distilled set in the form that other tools read, or uploads it to the Hugging Face hub."""
+    """Writes a distilled set for other tools, or uploads it."""
     if (to is None) == (push_to_hub is None):
         raise UsageError("`d3s2 export`: give --to FOLDER, or --push-to-hub OWNER/NAME, and not both.")
     if push_to_hub is None and (private or dry_run):
@@ -89,7 +89,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Says what this machine has, whether a data set is whole, and what published models and recipes take."""
+    """Says what this machine has, and what data and models lack."""
     if root is not None and dataset is None:
         raise UsageError("`d3s2 doctor`: --root is the folder of a data set; name it by --dataset too.")
     if models and dataset is not None:

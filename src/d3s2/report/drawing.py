@@ -103,13 +103,17 @@ def plain(axes: Axes) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """The series of `axes` in one line above the figure."""
+    """The series of `axes` above the figure, in as few lines as its width allows."""
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles, labels, loc="outside upper left", ncols=len(labels), frameon=False, fontsize=FONT_PT,
-            labelcolor=INK, handletextpad=0.4, columnspacing=1.6,
+    for num_lines in range(1, len(labels) + 1):
+        made = figure.legend(
+            handles, labels, loc="outside upper left", ncols=-(-len(labels) // num_lines), frameon=False,
+            fontsize=FONT_PT, labelcolor=INK, handletextpad=0.4, columnspacing=1.6,
         )  # fmt: skip
+        if made.get_window_extent().width <= figure.bbox.width:
+            return
+        if num_lines < len(labels):
+            made.remove()
 
 
 def short(name: str) -> str:

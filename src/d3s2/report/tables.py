@@ -185,7 +185,7 @@ def size_text(num_bytes: int | None) -> str:
         return NONE
     size = float(num_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
+        if round(size) < 1024:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
