@@ -129,7 +129,7 @@ def test_the_plan_of_a_full_run_needs_no_data_no_models_and_no_network(
     assert re.search(r"synthesize .* \d+ min GPU, [\d.]+ GiB", shown)
     assert re.search(r"evaluate .* [\d.]+ h GPU, \d+ GiB", shown)
     assert re.search(r"in all, on one GPU +[\d,.]+ h GPU", shown)
-    assert re.search(r"disk: about \d\.\d\d GiB, of that \d\.\d\d GiB models from the hub", shown)
+    assert re.search(r"disk: about [\d.]+ GiB, of that \d\.\d\d GiB models from the hub", shown)
     assert "GPU times are not measured: operations counted" in shown
     assert re.search(r"memory: at most \d+ GiB\n", shown)
     assert re.search(r"Largest synthesize\.batch by memory: .*\d+ into 80 GiB", shown)

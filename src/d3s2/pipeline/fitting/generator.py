@@ -35,7 +35,7 @@ def require_size(run: Run) -> None:
     """Raises ModelError where a generator that will be fitted cannot work at the run's size: before the teacher is."""
     asked = run.config.generator
     kind: GeneratorKind = GENERATORS.load(asked.kind)
-    if asked.is_fitted_here and kind.fresh is not None and not is_fitted(run, run.models / "generator"):
+    if asked.is_fitted_here and kind.fresh is not None and not (run.models / "generator").exists():
         fresh = kind.fresh(asked, run.train_data.space.num_classes, run.config.seed, torch.device("cpu"))
         fresh.latent_shape(run.config.data.size)
 
