@@ -19,6 +19,7 @@ from d3s2.base.formats.parquet import (
     read_table,
     schema_of,
     to_row,
+    values_of,
     write_table,
 )
 from d3s2.store.items import SAFE_ID, Item, expected_files, own_file
@@ -92,7 +93,7 @@ class Items(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for batch in self.table.to_batches(BATCH_ROWS):
-            yield from map(Item, *map(_values, batch.columns))
+            yield from map(Item, *map(values_of, batch.columns))
 
     @overload
     def __getitem__(self, which: int) -> Item: ...
@@ -103,11 +104,6 @@ class Items(Sequence[Item]):
         if isinstance(rows, range):
             return Items(self.table.take(pa.array(rows, pa.int64())))
         return next(iter(Items(self.table.slice(rows, 1))))
-
-
-def _values(column: pa.Array) -> list[Any]:
-    values: list[Any] = column.to_pylist()
-    return [dict(pairs) for pairs in values] if pa.types.is_map(column.type) else values
 
 
 def read_items(path: Path) -> Items:

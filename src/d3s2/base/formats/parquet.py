@@ -203,6 +203,11 @@ def from_row(schema: pa.Schema, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _value(value, schema.field(name).type) for name, value in row.items()}
 
 
+def values_of(column: pa.Array) -> list[Any]:
+    """The same field of many records, from a column of their table."""
+    return [_value(value, column.type) for value in column.to_pylist()]
+
+
 def _column(hint: Any) -> tuple[pa.DataType, bool]:
     """Type of a column, and whether it may hold null."""
     if get_origin(hint) in (Union, UnionType):
