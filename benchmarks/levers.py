@@ -19,7 +19,7 @@ from d3s2.pipeline import evaluate_run
 from d3s2.pipeline.run import open_run
 from d3s2.recipes import load_run
 from d3s2.results import Results, SetResult
-from d3s2.results.controls import compared
+from d3s2.results.controls import compared_by_seed
 
 LEVERS: dict[str, tuple[str, ...]] = {
     "as it is": (),
@@ -87,8 +87,8 @@ def scored(args: argparse.Namespace, name: str, device: Any) -> Results:
 
 def against(row: SetResult, base: SetResult, name: str) -> dict[str, Any] | None:
     """The ratio, and the paired difference in points with its interval."""
-    pairs = list(zip(row.per_seed["miou"], base.per_seed["miou"], strict=True))
-    comparison = compared(row.name, name, row.student, pairs)
+    first, second = (dict(zip(one.seeds, one.per_seed["miou"], strict=True)) for one in (row, base))
+    comparison = compared_by_seed(row.name, name, row.student, first, second)
     return comparison and {"ratio": comparison.ratio, "points": comparison.text, "verdict": comparison.verdict}
 
 

@@ -8,7 +8,7 @@ A set is "ahead" or "behind" only where the 95 % interval of the paired differen
 from collections.abc import Iterator
 from typing import Any
 
-from d3s2.results.controls import Comparison, compared
+from d3s2.results.controls import Comparison, compared_by_seed
 from d3s2.set_names import (
     ALL,
     BALANCED,
@@ -76,13 +76,11 @@ def _pairs(names: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _compared(ours: dict[str, Any], base: dict[str, Any]) -> Comparison | None:
-    first, second = dict(_by_seed(ours)), dict(_by_seed(base))
-    pairs = [(miou, second[seed]) for seed, miou in first.items() if seed in second]
-    return compared(ours["name"], base["name"], ours["student"], pairs)
+    return compared_by_seed(ours["name"], base["name"], ours["student"], _by_seed(ours), _by_seed(base))
 
 
-def _by_seed(row: dict[str, Any]) -> list[tuple[int, float | None]]:
-    return list(zip(row["seeds"], row["per_seed"].get("miou") or [], strict=False))
+def _by_seed(row: dict[str, Any]) -> dict[int, float | None]:
+    return dict(zip(row["seeds"], row["per_seed"].get("miou") or [], strict=False))
 
 
 def _title(ours: str, base: str) -> str:

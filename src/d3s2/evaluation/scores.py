@@ -7,7 +7,7 @@ import numpy as np
 from d3s2.evaluation.student_records import StudentRecord
 from d3s2.metrics import MIOU, Counts, Metric, score_of, shares_of
 from d3s2.results import SetResult, Shares, Spread, StudentRow
-from d3s2.results.controls import Comparison, compared
+from d3s2.results.controls import Comparison, compared_by_seed
 from d3s2.set_names import bases_of
 
 NOTHING_SCORED = "not a single pixel of the test split was scored"
@@ -80,8 +80,7 @@ def comparisons_of(rows: Sequence[StudentRow]) -> tuple[Comparison, ...]:
     found = []
     for student, sets in scores.items():
         for ours, base in ((name, base) for name in sets for base in bases_of(name, sets)):
-            pairs = [(score, sets[base][seed]) for seed, score in sets[ours].items() if seed in sets[base]]
-            one = compared(ours, base, student, pairs)
+            one = compared_by_seed(ours, base, student, sets[ours], sets[base])
             found += [] if one is None else [one]
     return tuple(found)
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from d3s2.results.controls import compared
-from d3s2.results.controls.comparison import CONFIDENCE, interval
+from d3s2.results.controls.comparison import CONFIDENCE, compared, interval
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 10])

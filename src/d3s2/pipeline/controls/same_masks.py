@@ -4,7 +4,7 @@ from d3s2.evaluation import REAL
 from d3s2.metrics import MIOU
 from d3s2.pipeline.config import RunConfig
 from d3s2.results import Results
-from d3s2.results.controls import Comparison, compared
+from d3s2.results.controls import Comparison, compared_by_seed
 from d3s2.selection import FEATURE_METHODS
 from d3s2.set_names import BALANCED, BEST_REAL, COMPOSED, GUIDED, RANDOM, set_title
 
@@ -49,6 +49,5 @@ def _compared(results: Results, base: str, student: str) -> Comparison | None:
     ours, theirs = results.row(GUIDED, student), results.row(base, student)
     if ours is None or theirs is None:
         return None
-    scores = dict(zip(theirs.seeds, theirs.per_seed.get(MIOU, ()), strict=False))
-    pairs = zip(ours.seeds, ours.per_seed.get(MIOU, ()), strict=False)
-    return compared(GUIDED, base, student, [(score, scores.get(seed)) for seed, score in pairs])
+    first, second = (dict(zip(row.seeds, row.per_seed.get(MIOU, ()), strict=False)) for row in (ours, theirs))
+    return compared_by_seed(GUIDED, base, student, first, second)

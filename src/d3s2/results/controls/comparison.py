@@ -13,7 +13,7 @@ has its own.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
@@ -74,6 +74,13 @@ def interval(differences: Sequence[float]) -> tuple[float | None, float | None]:
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(differences) / sqrt(n)
     mean = statistics.fmean(differences)
     return mean - half, mean + half
+
+
+def compared_by_seed(
+    ours: str, base: str, student: str, first: Mapping[int, float | None], second: Mapping[int, float | None]
+) -> Comparison | None:
+    """As `compared`, from the scores of each set by seed; a seed that only one of them has is left out."""
+    return compared(ours, base, student, [(score, second.get(seed)) for seed, score in first.items()])
 
 
 def compared(
